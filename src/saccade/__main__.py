@@ -1,0 +1,19 @@
+"""`python -m saccade` and the command `saccade`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    from saccade.threads import calm_threads
+
+    calm_threads()
+    from saccade.cli import run_command_line
+
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The Python face of saccade: train and load, and the two thin objects they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from saccade.data.packing import Work
+from saccade.engine import choose_device, num_cores
+from saccade.evaluation.evaluate import evaluate, reopen_pictures
+from saccade.metrics import Evaluation
+from saccade.pipeline import Place
+from saccade.pipeline import train as train_recipe
+from saccade.recipe import Augment, Fit, Recipe, make_recipe
+from saccade.runs import RunFolder, TrainedNetwork
+from saccade.screen import QuietScreen, RichScreen, Screen
+from saccade.use.predict import Picture, Predictions, expand, predict
+from saccade.use.report import write_report
+
+
+def train(
+    pictures: str | Path,
+    *,
+    project: str | Path = "runs",
+    name: str | None = None,
+    quiet: bool = False,
+    recipe: str = "scratch",
+    model: str | None = None,
+    weights: str | None = None,
+    head: str | None = None,
+    image_size: int | None = None,
+    fit: Fit | None = None,
+    augment: Augment | None = None,
+    flip: float | None = None,
+    shift: float | None = None,
+    rotation: float | None = None,
+    zoom: float | None = None,
+    fill: Literal["nearest", "constant"] | None = None,
+    fill_value: float | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    momentum: float | None = None,
+    schedule: Literal["onecycle", "cosine", "plateau", "constant"] | None = None,
+    label_smoothing: float | None = None,
+    patience: int | None = None,
+    val_share: float | None = None,
+    test_share: float | None = None,
+    max_bad: float | None = None,
+    strict: bool | None = None,
+    allow_empty_class: bool | None = None,
+    max_pixels: int | None = None,
+    reduce_large: bool | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    deterministic: bool | None = None,
+) -> Run:
+    """Train an image classifier on labelled pictures.
+
+    Args:
+        pictures: a folder, a .zip, an .npz, a folder of idx files, a CIFAR archive, or the word `digits`.
+        project: where run folders are made.
+        name: of the run; numbered when it is taken; default: after the pictures.
+        quiet: say nothing.
+        recipe: a preset or a .yaml file; every other argument changes one of its fields (None: as the recipe has it).
+            `saccade train --help` and `saccade.recipe.Recipe` say what each field means.
+
+    Returns:
+        The finished run, with its report written.
+
+    Raises:
+        SaccadeError: see `saccade.errors`; each message says what, where and what to do.
+    """
+    given = locals()
+    changes = {field: given[field] for field in Recipe.model_fields if field in given and field != "recipe"}
+    screen: Screen = QuietScreen() if quiet else RichScreen()
+    folder = train_recipe(make_recipe(recipe, changes), pictures, Place(Path(project), name), screen)
+    run = Run(folder)
+    run.report()
+    return run
+
+
+def load(run: str | Path, *, device: str = "auto", weights: Literal["best", "last"] = "best") -> Classifier:
+    """The classifier in a run folder.
+
+    Raises:
+        RunError: there is no run there.
+        WeightsError: its weights are damaged or from a newer version.
+    """
+    return Classifier(RunFolder.open(run).load(weights), device)
+
+
+class Classifier:
+    """A trained network, ready for new pictures.
+
+    Args:
+        trained: out of a run folder.
+        device: auto, cpu, cuda, mps.
+    """
+
+    def __init__(self, trained: TrainedNetwork, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self._trained = trained
+        trained.network.to(self.device).eval()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the network's outputs."""
+        return self._trained.class_names
+
+    def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 3) -> Predictions:
+        """Name what pictures show.
+
+        Args:
+            pictures: a path, a folder, a glob, a uint8 array (H, W), (H, W, 1) or (H, W, 3), or several of them.
+            top: how many classes to name.
+
+        Returns:
+            A prediction per picture; one that cannot be read has no guesses and a reason.
+        """
+        several = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
+        listed = [one for each in several for one in ([each] if isinstance(each, np.ndarray) else expand([each]))]
+        return Predictions(predict(self._trained, listed, self.device, top))
+
+    def __repr__(self) -> str:
+        spec = self._trained.network.spec
+        return f"Classifier({spec.model}, {spec.image_size} pixels, {len(self.class_names)} classes, {self.device})"
+
+
+class Run:
+    """A finished training."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json: accuracy, interval and more for val and test; seconds by stage."""
+        return self.folder.metrics
+
+    @property
+    def results(self) -> list[dict[str, float]]:
+        """A record per epoch."""
+        return self.folder.results
+
+    def evaluate(self, pictures: str | Path | None = None, *, device: str = "auto") -> Evaluation:
+        """Judge the best weights on the run's own test pictures, or on others.
+
+        Raises:
+            DataError: the run's own pictures are no longer where they were.
+            LabelError: the pictures show a class the network does not know.
+        """
+        where = choose_device(device)
+        trained = self.folder.load()
+        trained.network.to(where)
+        work = Work(num_cores(), strict=False, progress=lambda done, total: None)
+        return evaluate(trained, reopen_pictures(self.folder, trained, pictures, work), where)
+
+    def classifier(self, *, device: str = "auto") -> Classifier:
+        """Ready for new pictures."""
+        return Classifier(self.folder.load(), device)
+
+    def report(self) -> Path:
+        """Write report.html anew; returns where it lies."""
+        return write_report(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({self.path})"
+
+    def _repr_html_(self) -> str:
+        test = self.metrics.get("test")
+        if test is None:
+            return f"<b>{self.path}</b>: not finished"
+        low, high = test["interval"]
+        return (
+            f"<b>{self.path}</b>: {test['accuracy']:.1%} of {test['num_pictures']:,} test pictures right "
+            f"(95 % interval {low:.1%} to {high:.1%})"
+        )

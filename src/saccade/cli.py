@@ -1,0 +1,336 @@
+"""The command line: parse, one call, print. Data goes to stdout, everything else to stderr.
+
+This is the only file that imports inside functions, so that `saccade --help` never loads torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from saccade.errors import SaccadeError
+from saccade.recipe import PRESETS, Recipe, make_recipe
+
+if TYPE_CHECKING:
+    from saccade.screen import Screen
+
+EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+# The flags of `train` by the heading they stand under in its help; a field that is not here is a test's failure.
+FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Network": ("model", "weights", "head", "image_size", "fit"),
+        "Augmentation": ("augment", "flip", "shift", "rotation", "zoom", "fill", "fill_value"),
+        "Training": (
+            "epochs",
+            "batch_size",
+            "optimizer",
+            "learning_rate",
+            "weight_decay",
+            "momentum",
+            "schedule",
+            "label_smoothing",
+            "patience",
+        ),
+        "Pictures": ("val_share", "test_share", "max_bad", "strict", "allow_empty_class", "max_pixels", "reduce_large"),
+        "Machine": ("device", "workers", "seed", "deterministic"),
+    }
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, for example runs/animals.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
+
+app = typer.Typer(
+    name="saccade",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From labelled pictures to an image classifier you can trust.\n\n"
+    "Begin with [bold]saccade demo[/bold]; then [bold]saccade train PICTURES[/bold] on a folder that has one folder "
+    "per class.",
+)
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code and never shows a traceback for a user's mistake."""
+    try:
+        result = app(list(arguments), standalone_mode=False, prog_name="saccade")
+        return result if isinstance(result, int) else 0
+    except SaccadeError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _complain(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\nstopped; what was written so far is whole, nothing half-written is left\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away, as `| head` does: nothing to complain about
+        return 0
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        sys.stderr.write(f"error: saccade has a bug: {type(error).__name__}: {error}\n")
+        sys.stderr.write("what to do: please report it with the output of the same command and --debug\n")
+        return EXIT_BUG
+
+
+def _complain(error: SaccadeError) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"error: {error.what}", style="bold red", markup=False)
+    if error.where:
+        console.print(f"where: {error.where}", markup=False)
+    if error.remedy:
+        console.print(f"what to do: {error.remedy}", markup=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"saccade {version('saccade')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def demo(
+    project: Annotated[Path, typer.Option(help="Folder in which run folders are made.")] = Path("runs"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The whole way on 1,797 real handwritten digits, offline, in under a minute.
+
+    Trains LeNet-5, judges it on digits it never saw, writes a report and predicts.
+    """
+    from saccade.use.demo import demo_digits, draw_digit
+
+    folder = _train(make_recipe("scratch", {"model": "lenet5", "epochs": 20}), "digits", (project, "demo"), quiet)
+    for pixels, truth, prediction in demo_digits(folder, how_many=3):
+        guesses = "   ".join(f"{guess.class_name}: {guess.probability:.1%}" for guess in prediction.guesses)
+        print(f"\n{draw_digit(pixels)}\na test digit, labelled {truth}; predicted  {guesses}")
+    print(f"\nNow with your own pictures: saccade train FOLDER (one folder of pictures per class); run: {folder.path}")
+
+
+def _train_command(**given: Any) -> None:
+    """Train a network on labelled pictures, judge it on pictures it never saw, write a report.
+
+    PICTURES is a folder with one folder per class (with or without train, val and test folders above them), a .zip
+    of the same, an .npz or .npy, a folder of idx files (the MNIST family), a CIFAR archive, or the word digits.
+
+    Examples:
+
+      saccade train animals/
+
+      saccade train animals.zip --model cnn4 --image-size 128 --epochs 30 --augment standard
+
+      saccade train mnist/ --model cnn1 --recipe scratch --epochs 3 --name my-digits
+
+      saccade train animals/ --recipe runs/animals/recipe.yaml --seed 1
+    """
+    changes = {field: given.get(field) for field in Recipe.model_fields if field != "recipe"}
+    folder = _train(
+        make_recipe(given["recipe"], changes), given["pictures"], (given["project"], given["name"]), given["quiet"]
+    )
+    if given["as_json"]:
+        print(json.dumps({"run": str(folder.path), **folder.metrics}))
+
+
+def _train(recipe: Recipe, pictures: str, place: tuple[Path, str | None], quiet: bool) -> Any:
+    from saccade.pipeline import Place
+    from saccade.pipeline import train as train_recipe
+    from saccade.use.report import write_report
+
+    screen = _screen(quiet)
+    folder = train_recipe(recipe, pictures, Place(*place), screen)
+    screen.say(f"report: {write_report(folder)}")
+    screen.say(f"run: {folder.path}   predict with it: saccade predict {folder.path} PICTURE...")
+    return folder
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    pictures: Annotated[
+        str | None, typer.Argument(help="Pictures to judge it by; default: the run's own test pictures.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a CSV with a row per picture here.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a run: accuracy with its interval, precision, recall and F1 per class, confusion matrix.
+
+    Examples:
+
+      saccade evaluate runs/animals
+
+      saccade evaluate runs/animals new-pictures/ --output judged.csv
+    """
+    from saccade.data.packing import Work
+    from saccade.engine import choose_device, num_cores
+    from saccade.evaluation.evaluate import evaluate as judge
+    from saccade.evaluation.evaluate import reopen_pictures
+    from saccade.runs import RunFolder, write_predictions
+    from saccade.use.tables import evaluation_in_words
+
+    folder, where = RunFolder.open(run), choose_device(device)
+    trained = folder.load()
+    trained.network.to(where)
+    with _screen(quiet).bar("decoding", 1) as bar:
+        work = Work(num_cores(), False, lambda done, total: bar(done, ""))
+        rows = reopen_pictures(folder, trained, pictures, work)
+    found = judge(trained, rows, where)
+    if output is not None:
+        write_predictions(output, found)
+    print(json.dumps(found.to_json()) if as_json else evaluation_in_words(found))
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders or globs.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    output: Annotated[Path | None, typer.Option(help="Write a CSV with exactly one row per picture here.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> int:
+    """Name what pictures show, with probabilities. A picture that cannot be read says why.
+
+    Examples:
+
+      saccade predict runs/animals dog.jpg
+
+      saccade predict runs/animals holiday/ --top 1 --output predictions.csv
+    """
+    from saccade.api import load
+    from saccade.errors import DataError
+    from saccade.use.predict import Predictions, in_words, write_predictions
+
+    found: Predictions = load(run, device=device).predict(paths, top=top)
+    if output is not None:
+        write_predictions(output, found, top)
+    for prediction in found:
+        print(json.dumps(prediction.to_json()) if as_json else in_words(prediction))
+    if not any(prediction.guesses for prediction in found):
+        return DataError.exit_code
+    return 0
+
+
+@app.command()
+def report(run: RunArgument, debug: Debug = False) -> None:
+    """Write a run's report again: one HTML page that opens offline."""
+    from saccade.runs import RunFolder
+    from saccade.use.report import write_report
+
+    print(write_report(RunFolder.open(run)))
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show the layer table of this network.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Classes to tell apart; default: as published.")] = None,
+    head: Annotated[str | None, typer.Option(help=str(Recipe.model_fields["head"].description))] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures in pixels.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 for grey, 3 for colour.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """The networks of the catalogue; with NAME the layer table of one.
+
+    Examples:
+
+      saccade models
+
+      saccade models lenet5 --classes 5 --image-size 64
+    """
+    from saccade.models.catalogue import build_network, find_entry
+    from saccade.models.network import NetworkSpec
+    from saccade.models.summary import catalogue_rows, layer_table
+    from saccade.use.tables import catalogue_in_words, layers_in_words
+
+    if name is None:
+        rows = catalogue_rows()
+        print(json.dumps([row._asdict() for row in rows]) if as_json else catalogue_in_words(rows))
+        return
+    entry = find_entry(name)
+    spec = NetworkSpec(name, classes or entry.num_classes, image_size, channels or entry.in_channels, head)
+    table = layer_table(build_network(spec))
+    print(json.dumps(table.to_json()) if as_json else layers_in_words(table))
+
+
+def _screen(quiet: bool) -> Screen:
+    from saccade.screen import QuietScreen, RichScreen
+
+    return QuietScreen() if quiet else RichScreen()
+
+
+def _flag(field: str, group: str) -> inspect.Parameter:
+    """A field of the recipe as a flag; None means that it was not given."""
+    about = Recipe.model_fields[field]
+    default = "" if about.default is None or about.annotation is bool else f" [{about.default}]"
+    names = [f"--{field.replace('_', '-')}"]
+    if about.annotation is bool:
+        names = [f"{names[0]}/--no-{field.replace('_', '-')}"]
+    option = typer.Option(*names, help=f"{about.description}{default}", rich_help_panel=group, show_default=False)
+    annotation = Annotated[about.annotation | None, option]  # type: ignore[name-defined]
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _train_parameters() -> list[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    recipes = f"A preset ({', '.join(PRESETS)}) or a .yaml file."
+    own: list[tuple[str, Any, Any]] = [
+        ("pictures", Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")], keyword),
+        ("recipe", Annotated[str, typer.Option(help=recipes)], "scratch"),
+        ("project", Annotated[Path, typer.Option(help="Folder in which run folders are made.")], Path("runs")),
+        ("name", Annotated[str | None, typer.Option(help="Of the run; numbered when taken.")], None),
+        ("as_json", AsJson, False),
+        ("quiet", Quiet, False),
+        ("debug", Debug, False),
+    ]
+    parameters = [
+        inspect.Parameter(
+            name, keyword, annotation=kind, default=inspect.Parameter.empty if name == "pictures" else default
+        )
+        for name, kind, default in own
+    ]
+    return parameters + [_flag(field, group) for group, fields in FLAG_GROUPS.items() for field in fields]
+
+
+def _with_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """Give a command the flags that typer should see."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+app.command("train")(_with_parameters(_train_command, _train_parameters()))

@@ -1,0 +1,71 @@
+"""What is wrong with the pictures, counted and put into words. Nothing disappears silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saccade.data.listing import TEST, TRAIN, UNASSIGNED, VAL
+from saccade.data.pack import Pack
+from saccade.errors import DataError
+
+# Seen and left out on purpose; they say nothing about the quality of the collection.
+_HARMLESS = frozenset({"not_a_picture_name"})
+
+
+def check_bad_pictures(pack: Pack, max_bad: float) -> None:
+    """Stop when too many pictures are broken for the rest to be trusted.
+
+    Raises:
+        DataError: their share is above `max_bad`; reasons are counted and examples named.
+    """
+    broken = [skipped for skipped in pack.skipped if skipped.reason not in _HARMLESS]
+    seen = len(pack.names) + len(pack.skipped) - sum(1 for reason in pack.reasons if reason)
+    if not broken or len(broken) <= max_bad * seen:
+        return
+    examples = "; ".join(f"{skipped.name} ({skipped.reason})" for skipped in broken[:3])
+    raise DataError(
+        f"{len(broken):,} of {seen:,} pictures cannot be used ({_reasons(pack)}); "
+        f"that is more than the {max_bad:.0%} that are skipped without asking",
+        where=examples,
+        remedy=f"mend or remove them, or accept it with --max-bad {np.ceil(100 * len(broken) / seen) / 100:g}",
+    )
+
+
+def describe_pictures(pack: Pack, splits: npt.NDArray[np.str_], source: str, notes: list[str]) -> dict[str, Any]:
+    """As it stands in data_report.json. `splits` has an entry per usable row."""
+    labels = pack.labels[pack.usable]
+    parts = (TRAIN, VAL, TEST)
+    return {
+        "source": source,
+        "fingerprint": pack.fingerprint,
+        "num_seen": len(pack.names) + len(pack.skipped) - sum(1 for reason in pack.reasons if reason),
+        "num_used": len(pack.usable),
+        "num_skipped": len(pack.skipped),
+        "skipped": dict(Counter(skipped.reason for skipped in pack.skipped).most_common()),
+        "noted": pack.noted(),
+        "notes": notes,
+        "splits_given": bool((pack.splits != UNASSIGNED).any()),
+        "classes": {
+            name: {part: int(((labels == index) & (splits == part)).sum()) for part in parts}
+            for index, name in enumerate(pack.class_names)
+        },
+        "preparation": pack.preparation.to_json(),
+    }
+
+
+def pictures_in_words(report: dict[str, Any]) -> list[str]:
+    """The last lines of a run: how many were seen, used, noted and skipped, by reason."""
+    lines = [f"pictures: {report['num_seen']:,} seen, {report['num_used']:,} used, {report['num_skipped']:,} skipped"]
+    for key, what in (("skipped", "skipped"), ("noted", "used, but noted")):
+        if report[key]:
+            lines.append(f"  {what}: " + ", ".join(f"{count:,} {reason}" for reason, count in report[key].items()))
+    return lines
+
+
+def _reasons(pack: Pack) -> str:
+    counts = Counter(skipped.reason for skipped in pack.skipped if skipped.reason not in _HARMLESS)
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())

@@ -1,0 +1,48 @@
+"""Text that survives a CSV file: names of files are somebody else's, and a spreadsheet executes what begins with =."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+# What a spreadsheet takes for a formula at the beginning of a cell, and the quote that disarms it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_QUOTE = "'"
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are not UTF-8 (surrogates in file names) written out as \\udcXX."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def escape_cell(value: object) -> object:
+    """A cell as it goes into a file: text is made printable and cannot be taken for a formula; numbers stay."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return _QUOTE + text if text.startswith((*_FORMULA, _QUOTE)) else text
+
+
+def unescape_cell(text: str) -> str:
+    """The text that `escape_cell` was given (in its printable form)."""
+    return text[1:] if text.startswith(_QUOTE) else text
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a whole CSV file, UTF-8, under its final name only once it is complete."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([escape_cell(cell) for cell in row] for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a file that `write_csv` wrote, by column name, as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: unescape_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]

@@ -1,0 +1,148 @@
+"""The pack: every picture decoded once into one memory-mapped uint8 array, beside its index.
+
+`open_pack` is the door: it finds the pack of these pictures and settings in the cache directory, or has
+`packing.py` build it. The files are described byte by byte in docs/formats.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import platformdirs
+
+from saccade.data.cells import printable, read_csv
+from saccade.data.listing import FileItem, Listing, Skipped
+from saccade.data.packing import PACK_FORMAT, Work, build_pack
+from saccade.data.prepare import PackSettings, Preparation
+from saccade.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Decoded pictures. Row i of every attribute is item i of the listing; broken pictures keep an empty row.
+
+    Attributes:
+        images: uint8 (N, side, side, C), memory-mapped, read-only.
+        names: as in the listing, in printable form.
+        labels: int64 (N,), -1 where unknown.
+        splits: (N,) as given by the owner of the pictures.
+        reasons: (N,) "" where the picture can be used, else its reason code.
+        codes: per picture, what was noted while decoding, separated by spaces.
+        preparation: how further pictures become pixels like these.
+        reused: whether it was found, not built.
+    """
+
+    folder: Path
+    images: npt.NDArray[np.uint8]
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.str_]
+    class_names: tuple[str, ...]
+    reasons: tuple[str, ...]
+    codes: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    preparation: Preparation
+    fingerprint: str
+    reused: bool
+
+    @property
+    def usable(self) -> npt.NDArray[np.int64]:
+        """Rows whose picture was decoded and whose class is known."""
+        decoded = np.array([reason == "" for reason in self.reasons], dtype=bool)
+        return np.flatnonzero(decoded & (self.labels >= 0))
+
+    def noted(self) -> dict[str, int]:
+        """How many pictures carry each decoder code, the most frequent first."""
+        return dict(Counter(code for codes in self.codes for code in codes.split()).most_common())
+
+
+def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
+    """The pack of these pictures: found in the cache when nothing changed, else built.
+
+    Raises:
+        PictureError: with `work.strict`, the first broken picture.
+        ResourceError: the disk of the cache directory is too small or cannot be written.
+        DataError: no picture at all can be used.
+    """
+    fingerprint = fingerprint_of(listing, settings)
+    folder = cache_folder() / "packs" / f"{_readable(listing.source)}-{fingerprint[:16]}"
+    found = _read_pack(folder, listing, fingerprint, reused=True)
+    if found is not None:
+        return found
+    about = {"format": PACK_FORMAT, "fingerprint": fingerprint, "settings": asdict(settings)}
+    build_pack(listing, settings, folder, about, work)
+    built = _read_pack(folder, listing, fingerprint, reused=False)
+    if built is None:
+        raise DataError("the pack that was just written cannot be read back", where=str(folder))
+    return built
+
+
+def fingerprint_of(listing: Listing, settings: PackSettings) -> str:
+    """64 hexadecimal digits that change when the pictures, their labels or the settings change."""
+    in_files = len(listing) > 0 and isinstance(listing.items[0], FileItem)
+    text = json.dumps(
+        {
+            "format": PACK_FORMAT,
+            "settings": asdict(settings),
+            # Sizes and times identify files only together with the place they lie in; checksums need no place.
+            "place": os.path.realpath(listing.source) if in_files else "",
+            "class_names": listing.class_names,
+            "decoder": f"pillow {PIL.__version__}",
+        },
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(printable(text).encode())
+    digest.update(listing.stamp)
+    digest.update(listing.labels.tobytes())
+    digest.update("".join(split[0] for split in listing.splits.tolist()).encode())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where packs are kept: SACCADE_CACHE, else the place the operating system has for caches."""
+    return Path(os.environ.get("SACCADE_CACHE") or platformdirs.user_cache_dir("saccade"))
+
+
+def _readable(source: str) -> str:
+    stem = Path(source).name.split(".")[0]
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:40] or "pictures"
+
+
+def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool) -> Pack | None:
+    """The pack in a folder, or None when it is missing, damaged or another one: it is then built again."""
+    try:
+        about: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        rows = read_csv(folder / "index.csv")
+        preparation = Preparation.from_json(about["preparation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = images.shape == (len(listing), preparation.side, preparation.side, preparation.channels)
+    if about.get("format") != PACK_FORMAT or about.get("fingerprint") != fingerprint or not whole:
+        return None
+    if len(rows) != len(listing) or images.dtype != np.uint8:
+        return None
+    broken = (Skipped(row["path"], row["reason"], row["detail"]) for row in rows if row["reason"])
+    return Pack(
+        folder=folder,
+        images=images,
+        names=tuple(row["path"] for row in rows),
+        labels=listing.labels,
+        splits=listing.splits,
+        class_names=listing.class_names,
+        reasons=tuple(row["reason"] for row in rows),
+        codes=tuple(row["codes"] for row in rows),
+        skipped=(*listing.skipped, *broken),
+        preparation=preparation,
+        fingerprint=fingerprint,
+        reused=reused,
+    )

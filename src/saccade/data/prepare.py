@@ -1,0 +1,95 @@
+"""From the bytes of a file to the square of pixels that a network was trained on: the one way, for all who need it.
+
+Packing, prediction and the server call `prepare`, so the same file gives the same answer in all three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from saccade.data.decode import DecodeRules, decode, fit_square
+from saccade.recipe import Fit
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """What decides how pictures are packed.
+
+    Attributes:
+        image_size: the side the network sees; pictures are stored at most this large.
+        grey: whether the network asks for one channel; it gets one when every picture is grey.
+        fit: squash, crop or pad.
+        rules: of the decoder.
+    """
+
+    image_size: int
+    grey: bool
+    fit: Fit
+    rules: DecodeRules
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a file becomes pixels. It is stored with every pack and every network trained from one.
+
+    Attributes:
+        side: of the stored square in pixels; at most the network's own, larger squares are made from it on the device.
+        channels: 1 for grey, 3 for RGB.
+        fit: squash, crop or pad.
+        rules: of the decoder.
+    """
+
+    side: int
+    channels: int
+    fit: Fit
+    rules: DecodeRules
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for pack.json and the weights' metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Preparation:
+        """The opposite of `to_json`."""
+        rules = dict(values["rules"], background=tuple(values["rules"]["background"]))
+        return cls(values["side"], values["channels"], values["fit"], DecodeRules(**rules))
+
+
+class Prepared(NamedTuple):
+    """Pixels uint8 (side, side, channels), the picture's size before, whether it was grey, and what was noted."""
+
+    pixels: npt.NDArray[np.uint8]
+    original_size: tuple[int, int]
+    grey: bool
+    codes: tuple[str, ...]
+
+
+def prepare(data: bytes, name: str, preparation: Preparation) -> Prepared:
+    """Decode a file and make it the square that the network expects.
+
+    Raises:
+        PictureError: with a reason code, when the file cannot be used.
+    """
+    decoded = decode(data, name, preparation.rules)
+    pixels = prepare_pixels(decoded.pixels, preparation)
+    return Prepared(pixels, decoded.original_size, decoded.pixels.shape[2] == 1, decoded.codes)
+
+
+def prepare_pixels(pixels: npt.NDArray[np.uint8], preparation: Preparation) -> npt.NDArray[np.uint8]:
+    """The same for a picture that is decoded already: uint8 (H, W, C), C = 1 or 3."""
+    square = fit_square(pixels, preparation.side, preparation.fit, preparation.rules.background)
+    return with_channels(square, preparation.channels)
+
+
+def with_channels(pixels: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Grey (H, W, 1) repeated three times, or RGB (H, W, 3) reduced to its luma (ITU-R 601)."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]

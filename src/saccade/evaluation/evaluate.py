@@ -1,0 +1,111 @@
+"""From a network and labelled pictures to numbers about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from saccade.data.batches import Batch, Batches
+from saccade.data.cells import printable
+from saccade.data.listing import TEST, UNKNOWN_LABEL
+from saccade.data.pack import Pack, open_pack
+from saccade.data.packing import Work
+from saccade.data.prepare import PackSettings
+from saccade.data.sources.open import open_pictures
+from saccade.errors import DataError, LabelError
+from saccade.metrics import Evaluation
+from saccade.models.network import Network, side_of
+from saccade.runs import RunFolder, TrainedNetwork
+
+EVALUATION_BATCH = 128
+
+
+class Rows(NamedTuple):
+    """Some pictures of a pack and what to call them: train, val, test or all."""
+
+    pack: Pack
+    rows: npt.NDArray[np.int64]
+    part: str
+
+
+@torch.no_grad()
+def probabilities_of(network: Network, batches: Iterable[Batch]) -> npt.NDArray[np.float64]:
+    """Softmax probabilities (N, K) of every picture, in the order of the batches."""
+    network.eval()
+    found = [torch.softmax(network(batch.images).double(), dim=1).cpu().numpy() for batch in batches]
+    return np.concatenate(found)
+
+
+def evaluate(trained: TrainedNetwork, chosen: Rows, device: torch.device) -> Evaluation:
+    """What a network says about labelled pictures.
+
+    Args:
+        trained: its class names decide what the labels mean; the pack's are compared with them by name.
+        chosen: which pictures.
+        device: where the network already is.
+
+    Raises:
+        LabelError: the pictures show a class that the network does not know.
+        DataError: no picture is left to judge.
+    """
+    pack, rows, part = chosen
+    if len(rows) == 0:
+        raise DataError(f"there is no picture to evaluate in the {part} part", where=str(pack.folder))
+    labels = _labels_for(trained.class_names, pack, rows)
+    size = side_of(trained.network.spec)
+    batches = Batches(pack.images, labels, rows, EVALUATION_BATCH, size, device)
+    probabilities = probabilities_of(trained.network, batches.epoch(0))
+    names = tuple(pack.names[row] for row in rows.tolist())
+    return Evaluation(part, trained.class_names, labels[rows], probabilities, names)
+
+
+def _labels_for(class_names: tuple[str, ...], pack: Pack, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The pack's labels as the network counts its classes: names are compared, never numbers."""
+    known = {name: index for index, name in enumerate(class_names)}
+    translation = np.array([known.get(name, UNKNOWN_LABEL) for name in pack.class_names], dtype=np.int64)
+    labels = translation[pack.labels]
+    unknown = sorted({pack.class_names[pack.labels[row]] for row in rows.tolist() if labels[row] == UNKNOWN_LABEL})
+    if unknown:
+        raise LabelError(
+            f"these pictures show classes the network was not trained on: {', '.join(unknown[:5])}",
+            where=f"the network knows {', '.join(class_names[:5])}{' …' if len(class_names) > 5 else ''}",
+            remedy="rename the class folders to the network's names, or leave those pictures out",
+        )
+    return labels
+
+
+def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Path | None, work: Work) -> Rows:
+    """The pictures to judge a run by.
+
+    Without `pictures` these are the run's own test pictures, found again where they lay; otherwise the test part
+    of the pictures given, or all of them where they have no parts.
+
+    Raises:
+        DataError: the run's own pictures are no longer where they were.
+    """
+    source = run.data_report["source"] if pictures is None else str(pictures)
+    if pictures is None and source != "digits" and not Path(source).exists():
+        raise DataError(
+            "the pictures this run was trained on are no longer there",
+            where=source,
+            remedy="name pictures to evaluate on; the results of the training's end are in metrics.json",
+        )
+    listing = open_pictures(source, allow_empty_class=True)
+    pack = open_pack(listing, _settings(trained), work)
+    if pictures is None:
+        splits = run.splits
+        own = np.array([splits.get(printable(name)) == TEST for name in pack.names], dtype=bool)
+        return Rows(pack, pack.usable[own[pack.usable]], TEST)
+    if (listing.splits == TEST).any():
+        return Rows(pack, pack.usable[listing.splits[pack.usable] == TEST], TEST)
+    return Rows(pack, pack.usable, "all")
+
+
+def _settings(trained: TrainedNetwork) -> PackSettings:
+    spec, preparation = trained.network.spec, trained.preparation
+    return PackSettings(side_of(spec), spec.in_channels == 1, preparation.fit, preparation.rules)

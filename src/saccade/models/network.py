@@ -1,0 +1,178 @@
+"""Network: normalise -> stages -> head, the one surface that every architecture shares.
+
+Whoever needs to know a network's inside (freezing, the cached prefix, heat maps, the layer table) works on
+`stages` alone, so nothing outside a family's own file knows what family it is looking at.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from saccade.errors import ModelError
+
+# RGB means and deviations of ImageNet in 0..255, as torchvision's published weights expect them.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+NO_L2: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network again, besides its weights.
+
+    Attributes:
+        model: a name in the catalogue, or `timm/NAME`.
+        num_classes: K, at least 2.
+        image_size: side of the square the network sees, in pixels; None for the catalogue's own.
+        in_channels: 1 for grey, 3 for RGB.
+        head: None for the family's own head, or one in the grammar of `heads.parse_head`.
+    """
+
+    model: str
+    num_classes: int
+    image_size: int | None = None
+    in_channels: int = 3
+    head: str | None = None
+
+
+class Outputs(NamedTuple):
+    """What a training step sees: logits (N, K) and, by stage name, the logits of auxiliary classifiers."""
+
+    logits: Tensor
+    auxiliary: dict[str, Tensor]
+
+
+class Normalise(nn.Module):
+    """Takes pixels 0..255 to what the first layer expects: (pixels - mean) / std, channel by channel.
+
+    It lives inside the network so that weights never travel without their preprocessing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), uint8 or float, 0..255, to the same shape in the network's dtype."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+    @torch.no_grad()
+    def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Replace the statistics, in units of 0..255; a deviation of zero (a constant channel) becomes 1."""
+        self.mean.copy_(torch.tensor(mean).view(-1, 1, 1))
+        self.std.copy_(torch.tensor([value if value > 0 else 1.0 for value in std]).view(-1, 1, 1))
+
+
+def imagenet_normalise(in_channels: int) -> Normalise:
+    """ImageNet's statistics; for grey pictures their average over the three colours."""
+    if in_channels == 3:
+        return Normalise(IMAGENET_MEAN, IMAGENET_STD)
+    return Normalise([sum(IMAGENET_MEAN) / 3] * in_channels, [sum(IMAGENET_STD) / 3] * in_channels)
+
+
+class Network(nn.Module):
+    """A classifier of pictures.
+
+    Args:
+        spec: what to build it from again.
+        stages: named blocks in order; their output is what the head sees.
+        head: features -> logits (N, K).
+        auxiliary: classifiers hung behind a stage, by that stage's name; they run in training only.
+        l2: strength of the L2 penalty on the weights of single stages, by stage name, where the paper has one.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        stages: nn.Sequential,
+        head: nn.Module,
+        auxiliary: Mapping[str, nn.Module] = MappingProxyType({}),
+        l2: Mapping[str, float] = NO_L2,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.l2 = l2
+        self.normalise = imagenet_normalise(spec.in_channels)
+        self.stages = stages
+        self.auxiliary = nn.ModuleDict(auxiliary)
+        self.head = head
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in 0..255 -> what the head sees, usually (N, D, h, w)."""
+        features: Tensor = self.stages(self.normalise(images))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), uint8 or float, RGB or grey, in 0..255 -> logits (N, K)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def training_outputs(self, images: Tensor) -> Outputs:
+        """As `forward`, with the logits of the auxiliary classifiers beside it."""
+        auxiliary = {}
+        x = self.normalise(images)
+        for name, stage in self.stages.named_children():
+            x = stage(x)
+            if name in self.auxiliary:
+                auxiliary[name] = self.auxiliary[name](x)
+        return Outputs(self.head(x), auxiliary)
+
+
+def feature_shape(stages: nn.Sequential, spec: NetworkSpec) -> tuple[int, ...]:
+    """The shape of what the stages give for one picture, without the batch axis; nothing is computed.
+
+    Raises:
+        ModelError: the picture is too small for the arithmetic; the message names the smallest side that works.
+    """
+    side = side_of(spec)
+    shape = _try_shape(stages, spec.in_channels, side)
+    if shape is None:
+        smallest = _smallest_side(stages, spec.in_channels)
+        raise ModelError(
+            f"{spec.model} cannot see pictures of {side}×{side} pixels: a layer would have nothing left to look at",
+            remedy=f"use --image-size {smallest} or more" if smallest else "choose another network",
+        )
+    return shape
+
+
+def _smallest_side(stages: nn.Sequential, in_channels: int, limit: int = 1024) -> int | None:
+    # A layer's output never shrinks when its input grows, so the sides that work are all above those that do not.
+    def works(side: int) -> bool:
+        return _try_shape(stages, in_channels, side) is not None
+
+    smallest = 1 + bisect.bisect_left(range(1, limit + 1), True, key=works)
+    return smallest if smallest <= limit else None
+
+
+def side_of(spec: NetworkSpec) -> int:
+    """The side of the pictures in pixels, once the catalogue has filled it in."""
+    if spec.image_size is None:
+        raise ValueError("image_size must be filled in before a network is built; see catalogue.build_network")
+    return spec.image_size
+
+
+def _try_shape(stages: nn.Sequential, in_channels: int, side: int) -> tuple[int, ...] | None:
+    # The meta device does shape arithmetic only, so this costs microseconds at any size.
+    tensors = {name: tensor.detach().to("meta") for name, tensor in stages.state_dict(keep_vars=True).items()}
+    was_training = stages.training
+    stages.eval()
+    try:
+        image = torch.empty(1, in_channels, side, side, device="meta")
+        result = torch.func.functional_call(stages, tensors, (image,))
+    except RuntimeError:
+        return None
+    finally:
+        stages.train(was_training)
+    return tuple(result.shape[1:]) if result.numel() else None

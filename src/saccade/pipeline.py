@@ -1,0 +1,232 @@
+"""READ THIS FIRST. The way of a picture, from a folder to a trained network, a call per stage.
+
+    pictures ─► listing ─► pack ─► parts ─► network ─► fit ─► run folder
+
+`train` is that line. Below it stands one short function per stage, and each names the file where the work is done.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from saccade.data.audit import check_bad_pictures, describe_pictures, pictures_in_words
+from saccade.data.augment import Augmentation
+from saccade.data.batches import Batches
+from saccade.data.decode import DecodeRules
+from saccade.data.listing import TEST, TRAIN, VAL, Listing
+from saccade.data.pack import Pack, open_pack
+from saccade.data.packing import Work
+from saccade.data.prepare import PackSettings
+from saccade.data.sources.open import open_pictures
+from saccade.data.split import check_splits, make_splits
+from saccade.engine import choose_device, describe_device, make_deterministic, num_cores
+from saccade.evaluation.evaluate import Rows, evaluate
+from saccade.models.catalogue import build_network, find_entry
+from saccade.models.network import Network, NetworkSpec
+from saccade.recipe import Recipe
+from saccade.runs import RunFolder, TrainedNetwork, command_line
+from saccade.screen import QuietScreen, RecordingScreen, Screen
+from saccade.training.callbacks import Callback, EarlyStopping, KeepWeights, Log, Show
+from saccade.training.loop import Parts, fit
+
+T = TypeVar("T")
+
+_STATISTICS_PICTURES = 10_000  # enough for the mean and deviation of pixels to three digits
+
+
+class Place(NamedTuple):
+    """Where a run is written: `project/name`, numbered when it is taken; without a name, after the pictures."""
+
+    project: Path = Path("runs")
+    name: str | None = None
+
+
+class Split(NamedTuple):
+    """The usable rows of a pack and the part of each."""
+
+    rows: npt.NDArray[np.int64]
+    parts: npt.NDArray[np.str_]
+
+    def of(self, part: str) -> npt.NDArray[np.int64]:
+        """The rows of one part, ascending."""
+        return np.asarray(self.rows[self.parts == part], dtype=np.int64)
+
+
+def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None) -> RunFolder:
+    """Train a network on labelled pictures and judge it on those it never saw.
+
+    Args:
+        recipe: what to do; open fields are filled in.
+        pictures: a folder, an archive, arrays, or the word `digits`; see data/sources/open.py.
+        place: where the run folder is made.
+        screen: where to talk; None for silence.
+
+    Returns:
+        The run folder, complete but for the report page.
+
+    Raises:
+        SaccadeError: of every stage; see errors.py.
+    """
+    clock = _Clock()
+    log = RecordingScreen(screen or QuietScreen())
+    recipe = _resolve(recipe)
+    make_deterministic(recipe.deterministic)
+    device = choose_device(recipe.device)
+
+    listing = open_pictures(pictures, allow_empty_class=recipe.allow_empty_class)
+    pack = _pack(listing, recipe, log)
+    split = _split(pack, listing, recipe, log)
+    clock.lap("pictures")
+    run = _start_run(place or Place(), recipe, pack, split, listing, log)
+    network = _network(recipe, pack, split, device, log)
+    trained = TrainedNetwork(network, pack.class_names, pack.preparation)
+    _fit(trained, recipe, pack, split, run, log)
+    clock.lap("training")
+    _judge(pack, split, run, device, clock, log)
+    return run
+
+
+def _resolve(recipe: Recipe) -> Recipe:
+    """Every open field filled in: those of the recipe itself, then those the network decides."""
+    size = recipe.image_size or find_entry(recipe.model).image_size
+    return recipe.resolved().model_copy(update={"image_size": size, "workers": recipe.workers or num_cores()})
+
+
+def _pack(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
+    """Decode once: data/pack.py."""
+    for note in listing.notes:
+        screen.say(f"note: {note}")
+    rules = DecodeRules(max_pixels=recipe.max_pixels, reduce_large=recipe.reduce_large)
+    grey = find_entry(recipe.model).in_channels == 1
+    settings = PackSettings(_known(recipe.image_size), grey, recipe.fit, rules)
+    began = time.perf_counter()
+    with screen.bar("decoding", len(listing)) as bar:
+        work = Work(_known(recipe.workers), recipe.strict, lambda done, total: bar(done, f"{done:,} of {total:,}"))
+        pack = open_pack(listing, settings, work)
+    how = "reused, nothing changed" if pack.reused else f"built in {time.perf_counter() - began:.1f} s"
+    num, side, _, channels = pack.images.shape
+    screen.say(f"pack: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
+    check_bad_pictures(pack, recipe.max_bad)
+    return pack
+
+
+def _split(pack: Pack, listing: Listing, recipe: Recipe, screen: Screen) -> Split:
+    """Who learns, who watches, who judges: data/split.py."""
+    rows = pack.usable
+    labels, given = pack.labels[rows], pack.splits[rows]
+    shares = {"val_share": recipe.val_share, "test_share": recipe.test_share}
+    parts = make_splits(labels, given, recipe.seed, **shares)
+    for sentence in check_splits(labels, parts, pack.class_names):
+        screen.warn(sentence)
+    counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
+    screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
+    return Split(rows, parts)
+
+
+def _start_run(
+    place: Place, recipe: Recipe, pack: Pack, split: Split, listing: Listing, log: RecordingScreen
+) -> RunFolder:
+    """Make the run folder and write down what is known before training: runs.py."""
+    run = RunFolder.create(place.project, place.name or _name_after(listing.source))
+    log.write_to(run.log_path)
+    run.write_recipe(recipe)
+    run.write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"))
+    run.write_classes(pack.class_names)
+    source = listing.source if listing.array is not None and not Path(listing.source).exists() else None
+    report = describe_pictures(pack, split.parts, source or str(Path(listing.source).resolve()), list(listing.notes))
+    named = ((pack.names[row], pack.class_names[pack.labels[row]]) for row in split.rows.tolist())
+    run.write_pictures(
+        report, ((*pair, str(part)) for pair, part in zip(named, split.parts, strict=True)), pack.skipped
+    )
+    return run
+
+
+def _network(recipe: Recipe, pack: Pack, split: Split, device: torch.device, screen: Screen) -> Network:
+    """Random weights by seed, and a normalisation that fits the training pictures: models/catalogue.py."""
+    spec = NetworkSpec(recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head)
+    network = build_network(spec, recipe.seed)
+    rows = split.of(TRAIN)
+    sample = rows[:: max(1, len(rows) // _STATISTICS_PICTURES)]
+    pixels = np.asarray(pack.images[sample], dtype=np.float32)
+    network.normalise.set(pixels.mean(axis=(0, 1, 2)).tolist(), pixels.std(axis=(0, 1, 2)).tolist())
+    num_learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    screen.say(
+        f"{recipe.model}: {num_learning:,} parameters learn, from random weights · "
+        f"{recipe.image_size}×{recipe.image_size} pixels · {describe_device(device)}"
+    )
+    return network.to(device)
+
+
+def _fit(trained: TrainedNetwork, recipe: Recipe, pack: Pack, split: Split, run: RunFolder, screen: Screen) -> None:
+    """Epochs: training/loop.py."""
+    device = trained.network.normalise.mean.device
+    augmentation = Augmentation(
+        flip=_known(recipe.flip),
+        shift=_known(recipe.shift),
+        rotation=_known(recipe.rotation),
+        zoom=_known(recipe.zoom),
+        fill=recipe.fill,
+        fill_value=recipe.fill_value,
+    )
+    size = _known(recipe.image_size)
+    shown = (recipe.batch_size, size, device, recipe.seed)
+    parts = Parts(
+        train=Batches(pack.images, pack.labels, split.of(TRAIN), *shown, augmentation),
+        val=Batches(pack.images, pack.labels, split.of(VAL), *shown),
+    )
+    with screen.bar("training", recipe.epochs * len(split.of(TRAIN))) as bar:
+        callbacks: list[Callback] = [
+            Log(run.append_result),
+            KeepWeights(lambda which: run.save_weights(which, trained)),
+            Show(screen.say, bar, recipe.epochs),
+        ]
+        if recipe.patience:
+            callbacks.append(EarlyStopping(recipe.patience))
+        fit(trained.network, parts, recipe, callbacks)
+
+
+def _judge(pack: Pack, split: Split, run: RunFolder, device: torch.device, clock: _Clock, screen: Screen) -> None:
+    """The best weights on val and test: evaluation/evaluate.py."""
+    best = run.load("best")
+    best.network.to(device)
+    found = {part: evaluate(best, Rows(pack, split.of(part), part), device) for part in (VAL, TEST)}
+    run.write_predictions(found[TEST])
+    clock.lap("evaluation")
+    run.write_metrics(found, clock.laps)
+    low, high = found[TEST].interval
+    screen.say(
+        f"test accuracy {found[TEST].accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) on "
+        f"{len(found[TEST].labels):,} pictures; always saying the biggest class: {found[TEST].baseline:.2%}"
+    )
+    for line in pictures_in_words(run.data_report):
+        screen.say(line)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def _name_after(source: str) -> str:
+    return Path(source).name.split(".")[0].lstrip("-") or "run"
+
+
+def _known(value: T | None) -> T:
+    if value is None:
+        raise ValueError("the recipe is not resolved")
+    return value

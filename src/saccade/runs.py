@@ -1,0 +1,256 @@
+"""RunFolder: everything a training leaves behind, and the only file that knows the names inside."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from saccade.data.cells import read_csv, write_csv
+from saccade.data.listing import Skipped
+from saccade.data.prepare import Preparation
+from saccade.errors import ResourceError, RunError, UsageError
+from saccade.metrics import Evaluation
+from saccade.models.network import Network
+from saccade.models.weights import load_network, save_network
+from saccade.recipe import Recipe, make_recipe
+
+RESULTS_HEADER = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "pictures_per_second",
+)
+PREDICTIONS_HEADER = ("path", "split", "label", "predicted", "probability", "label_probability")
+_NAMES_TRIED = 100_000
+
+
+class TrainedNetwork(NamedTuple):
+    """A network out of a run folder, in inference mode, with all that is needed to use it on new pictures."""
+
+    network: Network
+    class_names: tuple[str, ...]
+    preparation: Preparation
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder `runs/NAME`. Copied to another machine it predicts there, without the pictures."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, project: Path, name: str) -> RunFolder:
+        """A new folder, numbered when the name is taken (`animals`, `animals-2`, ...); nothing is overwritten.
+
+        Raises:
+            UsageError: the name would lead out of the project folder.
+            ResourceError: the folder cannot be made or written.
+        """
+        if name in ("", ".", "..") or any(sign in name for sign in ("/", "\\", "\0")):
+            raise UsageError(f"{name!r} cannot be the name of a run: it must be one folder name", where="--name")
+        try:
+            project.mkdir(parents=True, exist_ok=True)
+            for number in range(1, _NAMES_TRIED):
+                path = project / (name if number == 1 else f"{name}-{number}")
+                try:
+                    path.mkdir()  # fails when it exists, so two runs can never share a folder
+                except FileExistsError:
+                    continue
+                (path / "weights").mkdir()
+                return cls(path)
+        except OSError as error:
+            raise ResourceError(
+                f"no run folder can be made there: {error.strerror}",
+                where=str(project),
+                remedy="choose a folder you may write to: --project DIR",
+            ) from None
+        raise ResourceError(f"{_NAMES_TRIED:,} runs are called {name!r} already", where=str(project))
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """A folder that exists.
+
+        Raises:
+            RunError: there is nothing, or no run, in that place.
+        """
+        run = cls(Path(path))
+        if not (run.path / "recipe.yaml").is_file():
+            there = "there is no such folder" if not run.path.is_dir() else "it holds no recipe.yaml"
+            raise RunError(
+                f"this is not a run of saccade: {there}",
+                where=str(path),
+                remedy="name a folder that `saccade train` made, for example runs/animals",
+            )
+        return run
+
+    @property
+    def report_path(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def log_path(self) -> Path:
+        """Every line that was said."""
+        return self.path / "log.txt"
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for, fully resolved."""
+        return make_recipe(str(self.path / "recipe.yaml"), {})
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json; empty while the run is not finished."""
+        return dict(self._read_json("metrics.json")) if (self.path / "metrics.json").exists() else {}
+
+    @property
+    def data_report(self) -> dict[str, Any]:
+        """Which pictures were used and what was wrong with the others."""
+        return dict(self._read_json("data_report.json"))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where, when and with which versions it ran."""
+        return dict(self._read_json("environment.json"))
+
+    @property
+    def results(self) -> list[dict[str, float]]:
+        """results.csv, a record per epoch."""
+        rows = self._read_rows("results.csv")
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Picture -> train, val or test."""
+        return {row["path"]: row["split"] for row in self._read_rows("splits.csv")}
+
+    @property
+    def predictions(self) -> list[dict[str, str]]:
+        """predictions.csv: what the best weights said about the test pictures."""
+        return self._read_rows("predictions.csv")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """recipe.yaml"""
+        self._write_text("recipe.yaml", recipe.to_yaml())
+
+    def write_environment(self, command: Sequence[str], started: str) -> None:
+        """environment.json: the exact command, time, machine and versions."""
+        versions = {"saccade": version("saccade"), "python": platform.python_version(), "torch": torch.__version__}
+        machine = {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+        cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        about = {"command": list(command), "started": started, "versions": versions, "machine": machine, "cuda": cuda}
+        self._write_json("environment.json", about)
+
+    def write_pictures(
+        self, report: Mapping[str, Any], splits: Iterable[tuple[str, str, str]], skipped: Iterable[Skipped]
+    ) -> None:
+        """data_report.json, splits.csv (path, class, split) and skipped.csv."""
+        self._write_json("data_report.json", report)
+        write_csv(self.path / "splits.csv", ("path", "class", "split"), splits)
+        write_csv(self.path / "skipped.csv", ("path", "reason", "detail"), skipped)
+
+    def append_result(self, row: Sequence[float]) -> None:
+        """A whole line of results.csv, in one write."""
+        path = self.path / "results.csv"
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(RESULTS_HEADER)
+            writer.writerow([value if isinstance(value, int) else f"{value:.6g}" for value in row])
+
+    def write_classes(self, class_names: Sequence[str]) -> None:
+        """classes.json: the names in the order of the network's outputs."""
+        self._write_json("classes.json", list(class_names))
+
+    def save_weights(self, which: str, trained: TrainedNetwork) -> None:
+        """weights/best.safetensors or weights/last.safetensors."""
+        extra = {"class_names": list(trained.class_names), "preparation": trained.preparation.to_json()}
+        save_network(self.path / "weights" / f"{which}.safetensors", trained.network, extra)
+
+    def load(self, which: str = "best") -> TrainedNetwork:
+        """The network as trained.
+
+        Raises:
+            WeightsError: the file is missing, damaged or from a newer version.
+            RunError: it does not say what its classes are.
+        """
+        path = self.path / "weights" / f"{which}.safetensors"
+        network, extra = load_network(path)
+        try:
+            class_names = tuple(str(name) for name in extra["class_names"])
+            preparation = Preparation.from_json(extra["preparation"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"the weights do not say how to prepare pictures: {error}", where=str(path)) from None
+        if len(class_names) != network.spec.num_classes:
+            raise RunError(
+                f"{len(class_names)} class names for a network of {network.spec.num_classes} classes", where=str(path)
+            )
+        return TrainedNetwork(network, class_names, preparation)
+
+    def write_metrics(self, evaluations: Mapping[str, Evaluation], seconds: Mapping[str, float]) -> None:
+        """metrics.json: an entry per part, and where the time went."""
+        about: dict[str, Any] = {part: evaluation.to_json() for part, evaluation in evaluations.items()}
+        self._write_json("metrics.json", about | {"seconds": dict(seconds)})
+
+    def write_predictions(self, evaluation: Evaluation) -> None:
+        """predictions.csv: a row per picture of a part."""
+        write_predictions(self.path / "predictions.csv", evaluation)
+
+    def write_report(self, html: str) -> Path:
+        """report.html; returns where it lies."""
+        self._write_text("report.html", html)
+        return self.report_path
+
+    def _write_json(self, name: str, value: object) -> None:
+        self._write_text(name, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
+
+    def _write_text(self, name: str, text: str) -> None:
+        partial = self.path / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(self.path / name)
+
+    def _read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{name} cannot be read: {error}", where=str(self.path)) from None
+
+    def _read_rows(self, name: str) -> list[dict[str, str]]:
+        path = self.path / name
+        return read_csv(path) if path.exists() else []
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """A CSV with a row per judged picture: truth, prediction, and the probability of both."""
+    names, predicted = evaluation.class_names, evaluation.predicted
+    rows = (
+        (
+            evaluation.names[i],
+            evaluation.part,
+            names[label],
+            names[predicted[i]],
+            f"{evaluation.probabilities[i, predicted[i]]:.6f}",
+            f"{evaluation.probabilities[i, label]:.6f}",
+        )
+        for i, label in enumerate(evaluation.labels.tolist())
+    )
+    write_csv(path, PREDICTIONS_HEADER, rows)
+
+
+def command_line() -> list[str]:
+    """The command that this process was started with, as a person would type it."""
+    return ["saccade" if sys.argv[0].endswith(("saccade", "__main__.py")) else sys.argv[0], *sys.argv[1:]]

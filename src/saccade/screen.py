@@ -1,0 +1,110 @@
+"""Where a run talks: lines for people and one live bar at a time, always on stderr, or nowhere at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+Bar = Callable[[int, str], None]
+"""Called with (how many are done, words to the right of the bar)."""
+
+
+class Screen(Protocol):
+    """What the stages of a run talk to."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+
+    def warn(self, text: str) -> None:
+        """A line that stays and should not be overlooked."""
+
+    def bar(self, label: str, total: int) -> AbstractContextManager[Bar]:
+        """A live bar that disappears when it is done."""
+
+
+class QuietScreen:
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """A bar nobody sees."""
+        yield lambda done, words: None
+
+
+class RichScreen:
+    """A terminal (or a notebook, or a log file: without a terminal no bars are drawn)."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A plain line."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A yellow line."""
+        self.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """A bar with the share done and the time left."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[words]}", markup=False),
+        )
+        shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        with shown:
+            task = shown.add_task(label, total=total, words="")
+            yield lambda done, words: shown.update(task, completed=done, words=words)
+
+
+class RecordingScreen:
+    """Another screen whose lines are also written to a file, from the first one on, once the file is known."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self._waiting: list[str] = []
+        self._path: Path | None = None
+
+    def write_to(self, path: Path) -> None:
+        """From now on append to this file, beginning with what was said before."""
+        self._path = path
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            self._record(line)
+
+    def say(self, text: str) -> None:
+        """Say and record."""
+        self.screen.say(text)
+        self._record(text)
+
+    def warn(self, text: str) -> None:
+        """Warn and record."""
+        self.screen.warn(text)
+        self._record(f"warning: {text}")
+
+    def bar(self, label: str, total: int) -> AbstractContextManager[Bar]:
+        """Bars are not recorded."""
+        return self.screen.bar(label, total)
+
+    def _record(self, line: str) -> None:
+        if self._path is None:
+            self._waiting.append(line)
+            return
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")

@@ -1,0 +1,145 @@
+"""Callbacks: what happens beside the training itself. A callback may look at everything and may ask to stop.
+
+To write one, subclass `Callback` and override what is needed:
+
+    class StopAtNinety(Callback):
+        def after_epoch(self, result: EpochResult) -> bool:
+            return result.val_accuracy >= 0.90
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from saccade.metrics import Tally
+
+_REFRESH_SECONDS = 0.2
+
+
+class StepPosition(NamedTuple):
+    """Where a training stands after an update: epochs count from 1, pictures within the epoch."""
+
+    epoch: int
+    num_epochs: int
+    pictures_done: int
+    num_pictures: int
+
+
+class EpochResult(NamedTuple):
+    """A row of results.csv. Losses in nats per picture, accuracies 0..1, the rate after the epoch's last update."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+    pictures_per_second: float
+
+
+class Callback:
+    """Does nothing and never stops; the parent of those that do."""
+
+    def after_step(self, position: StepPosition, read: Callable[[], Tally]) -> None:
+        """An update was made. `read` gives the epoch's sums so far; on a GPU that waits for it, so call it seldom."""
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        """An epoch was trained and validated. True asks to stop."""
+        return False
+
+
+class EarlyStopping(Callback):
+    """Stop after `patience` epochs in a row without a lower validation loss."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best = math.inf
+        self.waited = 0
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        """Count the epochs since the last improvement."""
+        if result.val_loss < self.best:
+            self.best, self.waited = result.val_loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+
+class KeepWeights(Callback):
+    """Have the weights written: `last` after every epoch, `best` when validation was better than ever before.
+
+    Better means a higher validation accuracy, or the same accuracy at a lower loss.
+    """
+
+    def __init__(self, save: Callable[[str], None]) -> None:
+        self.save = save
+        self.best = (-math.inf, -math.inf)
+        self.best_epoch = 0
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        """Write what is due."""
+        self.save("last")
+        reached = (result.val_accuracy, -result.val_loss)
+        if reached > self.best:
+            self.best, self.best_epoch = reached, result.epoch
+            self.save("best")
+        return False
+
+
+class Log(Callback):
+    """Hand every epoch's record to somebody: results.csv, a screen, a list."""
+
+    def __init__(self, write: Callable[[EpochResult], None]) -> None:
+        self.write = write
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        """Pass it on."""
+        self.write(result)
+        return False
+
+
+class Show(Callback):
+    """A line per finished epoch and, while one runs, a bar with loss, accuracy, speed and the time left."""
+
+    def __init__(self, say: Callable[[str], None], bar: Callable[[int, str], None], num_epochs: int) -> None:
+        self.say = say
+        self.bar = bar
+        self.num_epochs = num_epochs
+        self._began = time.perf_counter()
+        self._shown = 0.0
+
+    def after_step(self, position: StepPosition, read: Callable[[], Tally]) -> None:
+        """Move the bar, a few times a second."""
+        now = time.perf_counter()
+        if now - self._shown < _REFRESH_SECONDS:
+            return
+        self._shown = now
+        done = (position.epoch - 1) * position.num_pictures + position.pictures_done
+        tally = read()
+        speed = done / (now - self._began)
+        self.bar(
+            done,
+            f"epoch {position.epoch}/{position.num_epochs}  loss {tally.loss:.3f}  "
+            f"accuracy {tally.accuracy:.1%}  {speed:,.0f} pictures/s",
+        )
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        """Say how the epoch went."""
+        left = (time.perf_counter() - self._began) / result.epoch * (self.num_epochs - result.epoch)
+        self.say(
+            f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}  "
+            f"train loss {result.train_loss:.4f} accuracy {result.train_accuracy:.2%}  "
+            f"val loss {result.val_loss:.4f} accuracy {result.val_accuracy:.2%}  "
+            f"{result.pictures_per_second:,.0f} pictures/s  {_clock(left)} left"
+        )
+        return False
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

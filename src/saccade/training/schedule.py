@@ -1,0 +1,69 @@
+"""How the learning rate changes, step by step, with torch's own schedulers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
+
+from saccade.recipe import Recipe
+
+PLATEAU_FACTOR = 0.2
+PLATEAU_PATIENCE = 5
+
+
+class Schedule(Protocol):
+    """Told after every update and after every epoch; changes the optimizer's rate when its time has come."""
+
+    def after_step(self) -> None:
+        """An update was made."""
+
+    def after_epoch(self, val_loss: float) -> None:
+        """An epoch ended with this validation loss."""
+
+
+class StepSchedule:
+    """A torch scheduler that moves with every update."""
+
+    def __init__(self, scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+        self.scheduler = scheduler
+
+    def after_step(self) -> None:
+        """Move on by one update."""
+        self.scheduler.step()
+
+    def after_epoch(self, val_loss: float) -> None:
+        """Nothing: this schedule does not look at results."""
+
+
+class PlateauSchedule:
+    """×0.2 after 5 epochs without a better validation loss."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.scheduler = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE - 1)
+
+    def after_step(self) -> None:
+        """Nothing: this schedule looks at whole epochs."""
+
+    def after_epoch(self, val_loss: float) -> None:
+        """Compare with the best validation loss so far."""
+        self.scheduler.step(val_loss)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    """The recipe's schedule for a whole training.
+
+    `onecycle` warms up for a fifth of the updates and falls along a cosine to nearly zero (Smith and Topin 2017,
+    https://arxiv.org/abs/1708.07120), `cosine` only falls, `plateau` waits for results, `constant` stays.
+    """
+    # One more than is used: OneCycleLR counts its own first step.
+    steps = recipe.epochs * steps_per_epoch + 1
+    if recipe.schedule == "onecycle":
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        return StepSchedule(OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.2))
+    if recipe.schedule == "cosine":
+        return StepSchedule(CosineAnnealingLR(optimizer, T_max=steps))
+    if recipe.schedule == "plateau":
+        return PlateauSchedule(optimizer)
+    return StepSchedule(LambdaLR(optimizer, lambda step: 1.0))

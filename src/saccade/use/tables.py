@@ -1,0 +1,78 @@
+"""Results as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from saccade.metrics import Evaluation
+from saccade.models.summary import CatalogueRow, LayerTable
+
+_WIDEST_MATRIX = 20
+
+
+def evaluation_in_words(found: Evaluation) -> str:
+    """Accuracy with its interval, the report as scikit-learn prints it, and the confusion matrix."""
+    low, high = found.interval
+    lines = [
+        f"accuracy {found.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}): "
+        f"{found.num_correct:,} of {len(found.labels):,} {found.part} pictures right",
+        f"always saying the biggest class: {found.baseline:.2%}   loss {found.loss:.4f}",
+    ]
+    if len(found.class_names) > 3:
+        lines.append(f"right class among the best three: {found.top_k(3):.2%}")
+    lines += ["", found.report]
+    if len(found.class_names) <= _WIDEST_MATRIX:
+        lines += ["confusion matrix (row: true class, column: predicted)", _matrix(found)]
+    return "\n".join(lines)
+
+
+def layers_in_words(table: LayerTable) -> str:
+    """A line per layer, then the totals."""
+    spec = table.spec
+    cells = [["layer", "kind", "output shape", "parameters", "learns", "multiply-adds"]]
+    for row in table.rows:
+        learns = "-" if not row.parameters else "yes" if row.trainable == row.parameters else "no"
+        if 0 < row.trainable < row.parameters:
+            learns = "partly"
+        shape = "×".join(str(size) for size in row.output_shape)
+        cells.append([row.name, row.kind, shape, f"{row.parameters:,}", learns, f"{row.multiply_adds:,}"])
+    picture = f"{spec.image_size}×{spec.image_size}×{spec.in_channels}"
+    return "\n".join(
+        [
+            f"{spec.model}: pictures of {picture}, {spec.num_classes:,} classes",
+            "",
+            _aligned(cells, left=3),
+            "",
+            f"parameters {table.parameters:,}   learn {table.trainable:,}   frozen {table.frozen:,}   "
+            f"multiply-adds per picture {table.multiply_adds:,}",
+        ]
+    )
+
+
+def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:
+    """A line per network."""
+    cells = [["network", "parameters", "multiply-adds", "pictures", "year", "idea"]]
+    for row in rows:
+        size = f"{row.image_size}×{row.image_size}×{row.in_channels}"
+        cells.append([row.name, f"{row.parameters:,}", f"{row.multiply_adds:,}", size, str(row.year), row.idea])
+    return _aligned(cells, left=1) + "\n\nThe layers of one: saccade models NAME"
+
+
+def _matrix(found: Evaluation) -> str:
+    names = found.class_names
+    rows = [[name, *map(str, row)] for name, row in zip(names, found.confusion.tolist(), strict=True)]
+    return _aligned([["", *names], *rows], left=1)
+
+
+def _aligned(cells: Sequence[Sequence[str]], *, left: int) -> str:
+    """Columns two spaces apart; the first `left` and a last one of words stand left, numbers right."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    words = {column for column in range(len(widths)) if column < left or cells[0][column] == "idea"}
+    lines = (
+        "  ".join(
+            cell.ljust(width) if column in words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)

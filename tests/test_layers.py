@@ -1,0 +1,97 @@
+"""The import table of docs/design.md section 2, held against the code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "saccade"
+
+BASE = {"errors", "recipe", "metrics", "screen", "threads"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "threads": set(),
+    "screen": {"errors"},
+    "recipe": {"errors"},
+    "metrics": {"errors"},
+    "data": {"errors", "recipe", "metrics"},
+    "models": {"errors", "recipe", "metrics"},
+    "engine": {"errors", "recipe"},
+    "training": {"errors", "recipe", "metrics", "engine"},
+    "runs": {"errors", "recipe", "metrics", "data", "models"},
+    "evaluation": {"errors", "recipe", "metrics", "engine", "data", "models", "runs"},
+    "pipeline": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
+    "use": {"errors", "recipe", "metrics", "screen", "engine", "data", "models", "runs", "evaluation"},
+    "api": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use"},
+    "cli": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"},
+    "__main__": {"cli", "threads"},
+    "__init__": {"api", "errors"},
+}
+# The optional or heavy libraries that belong to one file or folder.
+OWNERS = {"h5py": {"models/keras.py"}, "typer": {"cli.py"}, "jinja2": {"use"}, "matplotlib": {"use"}}
+
+
+def _modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[tuple[str, ast.AST]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((node.module or "", node))
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_of_a_module_stay_within_the_table(path: Path) -> None:
+    part = _part(path)
+    assert part in ALLOWED, f"{path} belongs to no part of docs/design.md"
+    for name, _ in _imports(path):
+        if name.split(".")[0] != "saccade":
+            continue
+        assert name != "saccade", f"{path} imports the package root; name the module that defines the thing"
+        target = name.split(".")[1]
+        assert target == part or target in ALLOWED[part], f"{path}: {part} may not import {target}"
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_inside_functions_are_the_command_lines_alone(path: Path) -> None:
+    # screen.py loads rich only when something is drawn; __main__ must set threads up before torch is imported.
+    if _part(path) in {"cli", "__main__", "screen"}:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                assert not isinstance(node, ast.Import | ast.ImportFrom), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_libraries_with_one_owner_are_imported_there_alone(path: Path) -> None:
+    place = str(path.relative_to(SOURCE))
+    for name, _ in _imports(path):
+        owners = OWNERS.get(name.split(".")[0])
+        assert owners is None or any(place.startswith(owner) for owner in owners), f"{place} imports {name}"
+
+
+def test_folder_init_files_are_empty() -> None:
+    for path in SOURCE.rglob("__init__.py"):
+        if path.parent != SOURCE:
+            assert path.read_text() == "", path
+
+
+def test_nothing_unpickles_but_the_checked_cifar_archive() -> None:
+    for path in _modules():
+        for name, _ in _imports(path):
+            allowed = path.name == "cifar.py"
+            assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle", "shelve"} or allowed, path
