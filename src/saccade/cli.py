@@ -14,16 +14,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, UsageError
 from saccade.recipe import PRESETS, Recipe, make_recipe
 
 if TYPE_CHECKING:
     from saccade.screen import Screen
 
-EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BUG, EXIT_INTERRUPTED = 1, 130
+_COMMANDS = ("demo", "train", "evaluate", "predict", "report", "models")
 
 # The flags of `train` by the heading they stand under in its help; a field that is not here is a test's failure.
 FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -74,10 +75,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         _complain(error)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        command = next((word for word in arguments if word in _COMMANDS), "")
+        remedy = f"saccade {command} --help" if command else "saccade --help"
+        _complain(UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples"))
+        return UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\nstopped; what was written so far is whole, nothing half-written is left\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:

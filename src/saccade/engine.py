@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 
 import torch
 
 from saccade.errors import ResourceError
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -50,3 +54,18 @@ def make_deterministic(wanted: bool) -> None:
 def num_cores() -> int:
     """Cores this process may use; a container's limit counts where the system tells it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory it frees, where the C library is glibc; without effect elsewhere.
+
+    By default every large tensor is mapped from the system and given back when it is freed, so each training step
+    touches thousands of fresh pages: for cnn4 at 128 pixels, batch 32, two cores, that was 400,000 page faults and
+    0.65 s of system time in a step of 2.4 s; without it the same step took 1.6 s. The price is that the process
+    never shrinks while it lives.
+    """
+    glibc = platform.libc_ver()[0] == "glibc"
+    if glibc:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)  # unsigned inside: the largest value there is

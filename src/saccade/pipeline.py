@@ -26,7 +26,7 @@ from saccade.data.packing import Work
 from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
 from saccade.data.split import check_splits, make_splits
-from saccade.engine import choose_device, describe_device, make_deterministic, num_cores
+from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores
 from saccade.evaluation.evaluate import Rows, evaluate
 from saccade.models.catalogue import build_network, find_entry
 from saccade.models.network import Network, NetworkSpec
@@ -79,6 +79,7 @@ def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, scre
     recipe = _resolve(recipe)
     make_deterministic(recipe.deterministic)
     device = choose_device(recipe.device)
+    keep_memory()
 
     listing = open_pictures(pictures, allow_empty_class=recipe.allow_empty_class)
     pack = _pack(listing, recipe, log)

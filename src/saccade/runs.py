@@ -128,6 +128,16 @@ class RunFolder:
         return dict(self._read_json("environment.json"))
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the network's outputs."""
+        return tuple(self._read_json("classes.json"))
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """skipped.csv: what was seen and left out, each with its reason code and the detail in words."""
+        return self._read_rows("skipped.csv")
+
+    @property
     def results(self) -> list[dict[str, float]]:
         """results.csv, a record per epoch."""
         rows = self._read_rows("results.csv")

@@ -125,3 +125,11 @@ def deny_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
         monkeypatch.setattr(io, "open", open_file)
 
     return deny
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SACCADE_CACHE", str(folder))
+    return folder

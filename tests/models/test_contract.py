@@ -47,7 +47,7 @@ def working_side(model: str) -> int:
     return max(smallest_side(model), 16 if CATALOGUE[model].image_size <= 32 else 64)
 
 
-def tested_head(model: str) -> str | None:
+def head_for(model: str) -> str | None:
     """The family's own head; only that the 120 million weights of VGG's are not carried through all eight variants."""
     return "gap:6" if model.startswith("vgg") and model != "vgg11" else None
 
@@ -70,7 +70,7 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def network(request: pytest.FixtureRequest) -> Network:
     """Random weights, in inference mode, with BatchNorm statistics that belong to them. Tests leave it as it was."""
     side = working_side(request.param)
-    network = build_network(NetworkSpec(request.param, NUM_CLASSES, side, head=tested_head(request.param)))
+    network = build_network(NetworkSpec(request.param, NUM_CLASSES, side, head=head_for(request.param)))
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

@@ -13,7 +13,7 @@ from saccade.data.pack import Pack
 from saccade.errors import DataError
 
 # Seen and left out on purpose; they say nothing about the quality of the collection.
-_HARMLESS = frozenset({"not_a_picture_name"})
+_HARMLESS = frozenset({"not_a_picture_name", "link_not_followed", "seen_before", "link_loop"})
 
 
 def check_bad_pictures(pack: Pack, max_bad: float) -> None:
@@ -23,13 +23,14 @@ def check_bad_pictures(pack: Pack, max_bad: float) -> None:
         DataError: their share is above `max_bad`; reasons are counted and examples named.
     """
     broken = [skipped for skipped in pack.skipped if skipped.reason not in _HARMLESS]
-    seen = len(pack.names) + len(pack.skipped) - sum(1 for reason in pack.reasons if reason)
-    if not broken or len(broken) <= max_bad * seen:
+    seen = _num_seen(pack) - (len(pack.skipped) - len(broken))
+    # Divided, not multiplied: 0.29 * 100 is less than 29, and the share offered below must be accepted.
+    if not broken or len(broken) / seen <= max_bad:
         return
     examples = "; ".join(f"{skipped.name} ({skipped.reason})" for skipped in broken[:3])
     raise DataError(
         f"{len(broken):,} of {seen:,} pictures cannot be used ({_reasons(pack)}); "
-        f"that is more than the {max_bad:.0%} that are skipped without asking",
+        f"that is more than the {100 * max_bad:g} % that are skipped without asking",
         where=examples,
         remedy=f"mend or remove them, or accept it with --max-bad {np.ceil(100 * len(broken) / seen) / 100:g}",
     )
@@ -42,7 +43,7 @@ def describe_pictures(pack: Pack, splits: npt.NDArray[np.str_], source: str, not
     return {
         "source": source,
         "fingerprint": pack.fingerprint,
-        "num_seen": len(pack.names) + len(pack.skipped) - sum(1 for reason in pack.reasons if reason),
+        "num_seen": _num_seen(pack),
         "num_used": len(pack.usable),
         "num_skipped": len(pack.skipped),
         "skipped": dict(Counter(skipped.reason for skipped in pack.skipped).most_common()),
@@ -64,6 +65,11 @@ def pictures_in_words(report: dict[str, Any]) -> list[str]:
         if report[key]:
             lines.append(f"  {what}: " + ", ".join(f"{count:,} {reason}" for reason, count in report[key].items()))
     return lines
+
+
+def _num_seen(pack: Pack) -> int:
+    """Broken pictures of the pack are in `names` and in `skipped`."""
+    return len(pack.names) + len(pack.skipped) - sum(1 for reason in pack.reasons if reason)
 
 
 def _reasons(pack: Pack) -> str:

@@ -73,7 +73,11 @@ def augment(images: Tensor, draws: Tensor, augmentation: Augmentation, size: int
 
 
 def affine_maps(draws: Tensor, augmentation: Augmentation) -> Tensor:
-    """One map per picture, (B, 2, 3), from where a pixel goes to where it comes from, in -1..1 coordinates."""
+    """One map per picture, (B, 2, 3), from where a pixel goes to where it comes from, in -1..1 coordinates.
+
+    A draw of 0.5 changes nothing; above it a picture moves right and down, turns clockwise and grows. The first
+    draw mirrors where it is below `flip`.
+    """
     signed = draws * 2 - 1
     mirror = torch.where(draws[:, 0] < augmentation.flip, -1.0, 1.0)
     right, down = 2 * augmentation.shift * signed[:, 1], 2 * augmentation.shift * signed[:, 2]

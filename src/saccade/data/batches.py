@@ -88,4 +88,4 @@ class Batches:
         # BatchNorm cannot learn from a single picture: a last one that would be alone joins the batch before it.
         if len(starts) > 1 and self.batch_size > 1 and total - starts[-1] == 1:
             starts.pop()
-        return list(zip(starts, [*starts[1:], total], strict=True))
+        return list(zip(starts, [*starts, total][1:], strict=True))

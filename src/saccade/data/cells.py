@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 # What a spreadsheet takes for a formula at the beginning of a cell, and the quote that disarms it.
@@ -34,15 +35,25 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     """Write a whole CSV file, UTF-8, under its final name only once it is complete."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([escape_cell(cell) for cell in row] for row in rows)
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in chain((header,), rows):
+            cells = [escape_cell(cell) for cell in row]
+            # Python 3.11 and 3.12 put no quotes around a carriage return, and the row falls apart when it is read.
+            has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (quoted if has_return else plain).writerow(cells)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a file that `write_csv` wrote, by column name, as text."""
+    """The rows of a file that `write_csv` wrote, by column name, as text.
+
+    Raises:
+        ValueError: a row has more or fewer cells than the header, so the file is damaged or cut short.
+    """
     with path.open(encoding="utf-8", newline="") as file:
-        return [{name: unescape_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+        rows = ([unescape_cell(cell) for cell in row] for row in csv.reader(file) if row)
+        header = next(rows, [])
+        return [dict(zip(header, row, strict=True)) for row in rows]

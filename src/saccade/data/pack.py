@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ import PIL
 import platformdirs
 
 from saccade.data.cells import printable, read_csv
-from saccade.data.listing import FileItem, Listing, Skipped
-from saccade.data.packing import PACK_FORMAT, Work, build_pack
+from saccade.data.listing import FileItem, Listing, RowItem, Skipped
+from saccade.data.packing import PACK_FORMAT, Work, build_pack, discard, strict_refusal
 from saccade.data.prepare import PackSettings, Preparation
-from saccade.errors import DataError
+from saccade.data.sources.read import read_item
+from saccade.errors import DataError, PictureError
+
+# Reasons that lie outside the picture: a permission, a cable, a bad download. They can end without a trace in it.
+_UNREAD = frozenset({"missing", "permission_denied", "io_error", "damaged_member"})
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,17 @@ def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
         ResourceError: the disk of the cache directory is too small or cannot be written.
         DataError: no picture at all can be used.
     """
+    if len(listing) == 0:
+        raise DataError("there is no picture to pack", where=listing.source)
     fingerprint = fingerprint_of(listing, settings)
     folder = cache_folder() / "packs" / f"{_readable(listing.source)}-{fingerprint[:16]}"
     found = _read_pack(folder, listing, fingerprint, reused=True)
-    if found is not None:
+    if found is not None and not _was_mended(found, listing):
+        broken = found.skipped[len(listing.skipped) :]
+        if work.strict and broken:
+            raise strict_refusal(broken[0])
         return found
+    discard(folder)
     about = {"format": PACK_FORMAT, "fingerprint": fingerprint, "settings": asdict(settings)}
     build_pack(listing, settings, folder, about, work)
     built = _read_pack(folder, listing, fingerprint, reused=False)
@@ -103,7 +114,7 @@ def fingerprint_of(listing: Listing, settings: PackSettings) -> str:
     digest = hashlib.sha256(printable(text).encode())
     digest.update(listing.stamp)
     digest.update(listing.labels.tobytes())
-    digest.update("".join(split[0] for split in listing.splits.tolist()).encode())
+    digest.update("\n".join(listing.splits.tolist()).encode())
     return digest.hexdigest()
 
 
@@ -117,19 +128,29 @@ def _readable(source: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:40] or "pictures"
 
 
+def _was_mended(pack: Pack, listing: Listing) -> bool:
+    """Whether a picture that could not be read then can be read now, which no stamp of the pictures shows."""
+    for item, reason in zip(listing.items, pack.reasons, strict=True):
+        if reason in _UNREAD and not isinstance(item, RowItem):
+            with suppress(PictureError):
+                read_item(item)
+                return True
+    return False
+
+
 def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool) -> Pack | None:
     """The pack in a folder, or None when it is missing, damaged or another one: it is then built again."""
     try:
         about: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        images = np.lib.format.open_memmap(folder / "images.npy", mode="r")
         rows = read_csv(folder / "index.csv")
         preparation = Preparation.from_json(about["preparation"])
-    except (OSError, ValueError, KeyError, TypeError):
+        right_pack = about["format"] == PACK_FORMAT and about["fingerprint"] == fingerprint
+        right_rows = [row["path"] for row in rows] == [printable(item.name) for item in listing.items]
+    except Exception:  # damaged files raise nearly every kind there is: csv.Error, TokenError, EOFError, ...
         return None
-    whole = images.shape == (len(listing), preparation.side, preparation.side, preparation.channels)
-    if about.get("format") != PACK_FORMAT or about.get("fingerprint") != fingerprint or not whole:
-        return None
-    if len(rows) != len(listing) or images.dtype != np.uint8:
+    shape = (len(listing), preparation.side, preparation.side, preparation.channels)
+    if not right_pack or not right_rows or images.shape != shape or images.dtype != np.uint8:
         return None
     broken = (Skipped(row["path"], row["reason"], row["detail"]) for row in rows if row["reason"])
     return Pack(

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.data.cells import write_csv
-from saccade.data.listing import FileItem, Item, Listing, MemberItem, RowItem
+from saccade.data.listing import FileItem, Item, Listing, MemberItem, RowItem, Skipped
 from saccade.data.prepare import PackSettings, Preparation, prepare, prepare_pixels
 from saccade.data.sources.read import read_item
 from saccade.errors import DataError, PictureError, ResourceError
@@ -79,12 +80,27 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _put_in_place(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f"{partial.name}.old")
-    if folder.exists():  # damaged, or made in the meantime by another process: replaced as a whole
+def discard(folder: Path) -> None:
+    """Remove a damaged pack, in one step for whoever looks for it. That there is none, or no right to, is no error."""
+    old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+    with suppress(OSError):
         folder.rename(old)
-    partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def strict_refusal(broken: Skipped) -> PictureError:
+    """What `strict` answers to a broken picture."""
+    remedy = "mend or remove the picture, or leave out --strict to skip broken ones"
+    return PictureError(broken.reason, broken.detail, where=broken.name, remedy=remedy)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        # Another process built the same pack in the meantime: its bytes are the same, and it may be read already.
+        if not folder.is_dir():
+            raise
 
 
 def _guess(listing: Listing, settings: PackSettings) -> Preparation:
@@ -105,17 +121,14 @@ def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
 def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work: Work) -> list[Row]:
     """Write images.npy; return what was found out about each picture, without its pixels."""
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
+    path = partial / "images.npy"
+    path.unlink(missing_ok=True)  # of a wrong guess: its space is free again
     _check_space(partial, math.prod(shape))
-    images = np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     rows: list[Row] = []
     for row in _rows(listing, preparation, work.workers):
         if row.reason and work.strict:
-            raise PictureError(
-                row.reason,
-                row.detail,
-                where=listing.items[len(rows)].name,
-                remedy="mend or remove the picture, or leave out --strict to skip broken ones",
-            )
+            raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
         if row.pixels is not None:
             images[len(rows)] = row.pixels
         rows.append(row._replace(pixels=None))

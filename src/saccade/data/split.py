@@ -64,9 +64,17 @@ def check_splits(
                 f"no picture is left for the {part} part: {len(labels):,} pictures in {len(class_names)} classes",
                 remedy="add pictures, or give the parts as folders named train, val and test",
             )
-    in_train = np.bincount(labels[splits == TRAIN], minlength=len(class_names))
+    in_train = np.bincount(labels[splits == TRAIN], minlength=len(class_names)).tolist()
+    elsewhere = np.unique(labels[splits != TRAIN]).tolist()
+    unlearnt = [class_names[label] for label in elsewhere if not in_train[label]]
+    if unlearnt:
+        raise LabelError(
+            f"val or test has classes of which no picture is left to learn from: {', '.join(map(repr, unlearnt))}",
+            remedy="add pictures of them to the training part, or remove them from the others",
+        )
     return [
-        f"class {name!r} has {count} picture{'s' if count != 1 else ''} to learn from; that is too few to judge it"
-        for name, count in zip(class_names, in_train.tolist(), strict=True)
-        if 0 < count < 5
+        f"class {name!r} has {count or 'no'} picture{'s' if count != 1 else ''} to learn from; "
+        "that is too few to judge it"
+        for name, count in zip(class_names, in_train, strict=True)
+        if count < 5
     ]

@@ -78,7 +78,7 @@ def alexnet_lrn(spec: NetworkSpec) -> Network:
         )
     )
     network = _with_head(stages, spec, _initialise_as_2012)
-    network.normalise.std.fill_(1.0)
+    network.normalise.fix_std(1.0)
     return network
 
 
@@ -142,7 +142,7 @@ class LocalResponseNorm(nn.Module):
         squares = x.float().square().flatten(2).unsqueeze(1)  # (N, 1, D, h · w)
         sums = 5 * F.avg_pool2d(squares, kernel_size=(5, 1), stride=1, padding=(2, 0))
         scale = (2 + 1e-4 * sums) ** 0.75
-        return (x / scale.squeeze(1).unflatten(2, x.shape[2:])).to(x.dtype)
+        return (x / scale.reshape(x.shape)).to(x.dtype)
 
 
 def _conv_relu_lrn(conv: nn.Conv2d) -> nn.Sequential:

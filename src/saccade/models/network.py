@@ -21,6 +21,9 @@ from saccade.errors import ModelError
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+# Where the search for the smallest side that works gives up, in pixels.
+LARGEST_SIDE = 1024
+
 NO_L2: Mapping[str, float] = MappingProxyType({})
 
 
@@ -54,6 +57,10 @@ class Normalise(nn.Module):
     """Takes pixels 0..255 to what the first layer expects: (pixels - mean) / std, channel by channel.
 
     It lives inside the network so that weights never travel without their preprocessing.
+
+    Args:
+        mean: per channel, in 0..255.
+        std: likewise.
     """
 
     mean: Tensor
@@ -61,6 +68,7 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        self._std_is_fixed = False
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
@@ -69,9 +77,17 @@ class Normalise(nn.Module):
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
     @torch.no_grad()
+    def fix_std(self, std: float) -> None:
+        """Make the deviation part of the architecture: `set` then changes the mean alone."""
+        self.std.fill_(std)
+        self._std_is_fixed = True
+
+    @torch.no_grad()
     def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Replace the statistics, in units of 0..255; a deviation of zero (a constant channel) becomes 1."""
         self.mean.copy_(torch.tensor(mean).view(-1, 1, 1))
+        if self._std_is_fixed:
+            return
         self.std.copy_(torch.tensor([value if value > 0 else 1.0 for value in std]).view(-1, 1, 1))
 
 
@@ -133,13 +149,16 @@ class Network(nn.Module):
 def feature_shape(stages: nn.Sequential, spec: NetworkSpec) -> tuple[int, ...]:
     """The shape of what the stages give for one picture, without the batch axis; nothing is computed.
 
+    The smallest side is one that predicts. Where it leaves a map of 1×1, BatchNorm can only train on batches of two
+    pictures or more.
+
     Raises:
         ModelError: the picture is too small for the arithmetic; the message names the smallest side that works.
     """
     side = side_of(spec)
     shape = _try_shape(stages, spec.in_channels, side)
     if shape is None:
-        smallest = _smallest_side(stages, spec.in_channels)
+        smallest = _smallest_side(stages, spec.in_channels, side)
         raise ModelError(
             f"{spec.model} cannot see pictures of {side}×{side} pixels: a layer would have nothing left to look at",
             remedy=f"use --image-size {smallest} or more" if smallest else "choose another network",
@@ -147,13 +166,18 @@ def feature_shape(stages: nn.Sequential, spec: NetworkSpec) -> tuple[int, ...]:
     return shape
 
 
-def _smallest_side(stages: nn.Sequential, in_channels: int, limit: int = 1024) -> int | None:
+def _smallest_side(stages: nn.Sequential, in_channels: int, too_small: int) -> int | None:
     # A layer's output never shrinks when its input grows, so the sides that work are all above those that do not.
     def works(side: int) -> bool:
         return _try_shape(stages, in_channels, side) is not None
 
-    smallest = 1 + bisect.bisect_left(range(1, limit + 1), True, key=works)
-    return smallest if smallest <= limit else None
+    too_small = max(too_small, 0)
+    side = max(2 * too_small, 1)
+    while not works(side):
+        if side > LARGEST_SIDE:
+            return None
+        too_small, side = side, 2 * side
+    return too_small + 1 + bisect.bisect_left(range(too_small + 1, side), True, key=works)
 
 
 def side_of(spec: NetworkSpec) -> int:

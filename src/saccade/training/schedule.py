@@ -11,6 +11,7 @@ from saccade.recipe import Recipe
 
 PLATEAU_FACTOR = 0.2
 PLATEAU_PATIENCE = 5
+WARMUP_SHARE = 0.2
 
 
 class Schedule(Protocol):
@@ -61,7 +62,9 @@ def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_ep
     steps = recipe.epochs * steps_per_epoch + 1
     if recipe.schedule == "onecycle":
         rates = [float(group["lr"]) for group in optimizer.param_groups]
-        return StepSchedule(OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.2))
+        # A warm-up shorter than one step would divide by zero inside; it only happens in trainings of a few steps.
+        warmup = max(WARMUP_SHARE, 1.5 / steps)
+        return StepSchedule(OneCycleLR(optimizer, rates, total_steps=steps, pct_start=warmup))
     if recipe.schedule == "cosine":
         return StepSchedule(CosineAnnealingLR(optimizer, T_max=steps))
     if recipe.schedule == "plateau":

@@ -1,0 +1,132 @@
+"""Drawings: learning curves as matplotlib figures, figures as SVG that follows a page's colours, thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+Quantity = Literal["loss", "accuracy"]
+Results = Sequence[Mapping[str, float]]
+
+# Every colour that a figure may use, and the property of the page's stylesheet that stands for it there.
+_ACCENT, _INK, _MUTED, _LINE = "#1d6a86", "#1c1f23", "#666c73", "#e3e3de"
+_PROPERTIES: Mapping[str, str] = MappingProxyType(
+    {_ACCENT: "var(--accent)", _INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"}
+)
+_WIDTH, _HEIGHT = 420, 270  # points: half a page wide on a desktop, the whole width of a phone
+_POINTS_PER_INCH = 72
+_DOTTED_UP_TO = 15  # epochs; with more of them the dots would hide the line
+
+_THUMBNAIL_SIDE = 160
+_LOSSLESS_SIDE = 32  # up to this PNG is small, and JPEG would blur every pixel
+
+
+def best_epoch(results: Results) -> int:
+    """The epoch whose weights were kept: the highest validation accuracy, then the lowest loss, then the first."""
+    return int(max(results, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]))["epoch"])
+
+
+def curve(results: Results, quantity: Quantity) -> Figure:
+    """How the loss or the accuracy went over the epochs, in training and in validation.
+
+    Args:
+        results: a record per epoch, as in results.csv; at least one.
+        quantity: loss (nats per picture) or accuracy (0..1).
+    """
+    figure = Figure(figsize=(_WIDTH / _POINTS_PER_INCH, _HEIGHT / _POINTS_PER_INCH), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in results]
+    train, val = ([row[f"{part}_{quantity}"] for row in results] for part in ("train", "val"))
+    marker = "o" if len(results) <= _DOTTED_UP_TO else ""
+    axes.plot(epochs, train, color=_MUTED, linewidth=1.4, marker=marker, markersize=3, label="training")
+    axes.plot(epochs, val, color=_ACCENT, linewidth=2.0, marker=marker, markersize=3, label="validation")
+    best = best_epoch(results)
+    height = val[epochs.index(best)]
+    # A ring of its own: the accent must stay visible where the curves meet.
+    axes.scatter(
+        [best], [height], s=80, facecolor="none", edgecolor=_ACCENT, linewidth=1.6, label=f"best epoch, {best}"
+    )
+    _dress(axes, quantity)
+    return figure
+
+
+def themed_svg(figure: Figure, description: str) -> str:
+    """A figure as an <svg> element whose colours and letters are those of the page around it.
+
+    Matplotlib writes a file: prolog, metadata, a style for everything (`*`, the page's elements included), fonts and
+    fixed colours. What remains here is the drawing alone. `description` is for those who cannot see it.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    # Letters stay text; the salt makes the names inside repeatable, and different in different figures of a page.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    drawing = buffer.getvalue().partition("<svg")[2].partition(">")[2]
+    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
+    drawing = re.sub(r"font-family: [^;\"]*;?", "", drawing)
+    drawing = re.sub(r'"[^"]*"', lambda quoted: re.sub(r"(\.\d\d)\d+", r"\1", quoted[0]), drawing)  # a third smaller
+    for colour, stands_for in _PROPERTIES.items():
+        drawing = drawing.replace(colour, stands_for)
+    width, height = (f"{inches * _POINTS_PER_INCH:.1f}" for inches in figure.get_size_inches())
+    label = html.escape(description)
+    return f'<svg class="figure" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{drawing}'.rstrip()
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
+    """A picture (H, W, 1) or (H, W, 3) as a data URI of at most 160 × 160 pixels.
+
+    It is encoded anew from its pixels: nothing that lay beside them in a file (EXIF, place, comments) comes along.
+    """
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    lossless = max(picture.size) <= _LOSSLESS_SIDE
+    buffer = io.BytesIO()
+    if lossless:
+        picture.save(buffer, "PNG", optimize=True)
+    else:
+        picture.save(buffer, "JPEG", quality=85, optimize=True)
+    kind = "png" if lossless else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _dress(axes: Axes, quantity: Quantity) -> None:
+    """Title, legend, ticks and lines in a quiet hand."""
+    axes.set_title(quantity.capitalize(), loc="left", pad=28, color=_INK, fontsize=14, fontweight="bold")
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.99),
+        ncols=3,
+        frameon=False,
+        labelcolor=_MUTED,
+        fontsize=12,
+        handlelength=1.3,
+        columnspacing=1.4,
+        borderpad=0.3,
+    )
+    axes.set_xlabel("epoch", color=_MUTED, fontsize=12)
+    axes.tick_params(colors=_MUTED, labelsize=12, length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_LINE)
+    axes.margins(x=0.03, y=0.08)
+    if quantity == "loss":
+        axes.set_ylim(bottom=0)
+    else:
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
