@@ -35,7 +35,7 @@ def test_project_that_cannot_be_written_is_a_resource_error(tmp_path: Path) -> N
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no recipe.yaml"):
+    with pytest.raises(RunError, match=r"holds no recipe\.yaml"):
         RunFolder.open(tmp_path)
 
 

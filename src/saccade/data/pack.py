@@ -22,7 +22,7 @@ import platformdirs
 
 from saccade.data.cells import printable, read_csv
 from saccade.data.listing import FileItem, Listing, RowItem, Skipped
-from saccade.data.packing import PACK_FORMAT, Work, build_pack, discard, strict_refusal
+from saccade.data.packing import INDEX_HEADER, PACK_FORMAT, Work, build_pack, discard, strict_refusal
 from saccade.data.prepare import PackSettings, Preparation
 from saccade.data.sources.read import read_item
 from saccade.errors import DataError, PictureError
@@ -146,7 +146,8 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool
         rows = read_csv(folder / "index.csv")
         preparation = Preparation.from_json(about["preparation"])
         right_pack = about["format"] == PACK_FORMAT and about["fingerprint"] == fingerprint
-        right_rows = [row["path"] for row in rows] == [printable(item.name) for item in listing.items]
+        names = tuple(row["path"] for row in rows)
+        right_rows = tuple(rows[0]) == INDEX_HEADER and names == tuple(printable(item.name) for item in listing.items)
     except Exception:  # damaged files raise nearly every kind there is: csv.Error, TokenError, EOFError, ...
         return None
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
@@ -156,7 +157,7 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool
     return Pack(
         folder=folder,
         images=images,
-        names=tuple(row["path"] for row in rows),
+        names=names,
         labels=listing.labels,
         splits=listing.splits,
         class_names=listing.class_names,

@@ -7,8 +7,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,13 +127,14 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     _check_space(partial, math.prod(shape))
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     rows: list[Row] = []
-    for row in _rows(listing, preparation, work.workers):
-        if row.reason and work.strict:
-            raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
-        if row.pixels is not None:
-            images[len(rows)] = row.pixels
-        rows.append(row._replace(pixels=None))
-        work.progress(len(rows), len(listing))
+    with closing(_rows(listing, preparation, work.workers)) as found:
+        for row in found:
+            if row.reason and work.strict:
+                raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
+            if row.pixels is not None:
+                images[len(rows)] = row.pixels
+            rows.append(row._replace(pixels=None))
+            work.progress(len(rows), len(listing))
     images.flush()
     if rows and all(row.reason for row in rows):
         raise DataError(
@@ -142,7 +144,7 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     return rows
 
 
-def _rows(listing: Listing, preparation: Preparation, workers: int) -> Iterator[Row]:
+def _rows(listing: Listing, preparation: Preparation, workers: int) -> Generator[Row]:
     """One Row per item, in order."""
     if listing.array is not None:  # already decoded: nothing that a process of its own could do faster
         yield from (_row(listing, index, preparation) for index in range(len(listing)))
@@ -150,8 +152,14 @@ def _rows(listing: Listing, preparation: Preparation, workers: int) -> Iterator[
     chunks = [listing.items[start : start + _CHUNK] for start in range(0, len(listing), _CHUNK)]
     # loky's workers need no __main__ guard in the user's script and never inherit threads or CUDA by fork.
     pool = joblib.Parallel(n_jobs=min(workers, len(chunks)), backend="loky", return_as="generator")
-    for rows in pool(joblib.delayed(_decode_chunk)(chunk, preparation) for chunk in chunks):
-        yield from rows
+    results = pool(joblib.delayed(_decode_chunk)(chunk, preparation) for chunk in chunks)
+    try:
+        for rows in results:
+            yield from rows
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib's, about work given up: after Ctrl-C that is what was asked for
+            results.close()
 
 
 def _decode_chunk(items: Sequence[Item], preparation: Preparation) -> list[Row]:

@@ -49,16 +49,16 @@ def curve(results: Results, quantity: Quantity) -> Figure:
     figure = Figure(figsize=(_WIDTH / _POINTS_PER_INCH, _HEIGHT / _POINTS_PER_INCH), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in results]
-    train, val = ([row[f"{part}_{quantity}"] for row in results] for part in ("train", "val"))
     marker = "o" if len(results) <= _DOTTED_UP_TO else ""
-    axes.plot(epochs, train, color=_MUTED, linewidth=1.4, marker=marker, markersize=3, label="training")
-    axes.plot(epochs, val, color=_ACCENT, linewidth=2.0, marker=marker, markersize=3, label="validation")
+    for part, words, colour, width in (("train", "training", _MUTED, 1.4), ("val", "validation", _ACCENT, 2.0)):
+        values = [row[f"{part}_{quantity}"] for row in results]
+        axes.plot(epochs, values, color=colour, linewidth=width, marker=marker, markersize=3, label=words)
     best = best_epoch(results)
-    height = val[epochs.index(best)]
-    # A ring of its own: the accent must stay visible where the curves meet.
-    axes.scatter(
-        [best], [height], s=80, facecolor="none", edgecolor=_ACCENT, linewidth=1.6, label=f"best epoch, {best}"
-    )
+    height = results[epochs.index(best)][f"val_{quantity}"]
+    ring = axes.scatter([best], [height], s=80, facecolor="none", edgecolor=_ACCENT, linewidth=1.6, clip_on=False)
+    ring.set_label(f"best epoch, {best}")
+    room = 0.03 * (epochs[-1] - epochs[0]) or 0.5  # one epoch alone has no extent of its own
+    axes.set_xlim(epochs[0] - room, epochs[-1] + room)
     _dress(axes, quantity)
     return figure
 
@@ -119,14 +119,15 @@ def _dress(axes: Axes, quantity: Quantity) -> None:
     )
     axes.set_xlabel("epoch", color=_MUTED, fontsize=12)
     axes.tick_params(colors=_MUTED, labelsize=12, length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(axis="y", color=_LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(_LINE)
-    axes.margins(x=0.03, y=0.08)
+    low, high = axes.dataLim.intervaly
     if quantity == "loss":
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * high)
     else:
+        axes.set_ylim(max(0.0, low - 0.03), min(1.0, high + 0.03))
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
