@@ -168,3 +168,11 @@ def _copy(source: Path, target: Path) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     return target
+
+
+def test_class_whose_pictures_are_all_broken_stops_before_training(colours: Path, tmp_path: Path) -> None:
+    root = _copy(colours, tmp_path / "pictures")
+    (root / "violet").mkdir()
+    (root / "violet" / "only.png").write_text("not a picture")
+    with pytest.raises(DataError, match="not one picture of 'violet' can be used"):
+        train(make_recipe("scratch", QUICK), root, Place(tmp_path / "runs"))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from saccade.data.audit import check_bad_pictures, describe_pictures, pictures_in_words
+from saccade.data.audit import check_bad_pictures, check_classes_left, describe_pictures, pictures_in_words
 from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
 from saccade.data.decode import DecodeRules
@@ -26,10 +26,11 @@ from saccade.data.packing import Work
 from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
 from saccade.data.split import check_splits, make_splits
-from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores
+from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores, threads_for
 from saccade.evaluation.evaluate import Rows, evaluate
 from saccade.models.catalogue import build_network, find_entry
 from saccade.models.network import Network, NetworkSpec
+from saccade.models.summary import layer_table
 from saccade.recipe import Recipe
 from saccade.runs import RunFolder, TrainedNetwork, command_line
 from saccade.screen import QuietScreen, RecordingScreen, Screen
@@ -115,6 +116,7 @@ def _pack(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
     num, side, _, channels = pack.images.shape
     screen.say(f"pack: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
     check_bad_pictures(pack, recipe.max_bad)
+    check_classes_left(pack)
     return pack
 
 
@@ -190,7 +192,8 @@ def _fit(trained: TrainedNetwork, recipe: Recipe, pack: Pack, split: Split, run:
         ]
         if recipe.patience:
             callbacks.append(EarlyStopping(recipe.patience))
-        fit(trained.network, parts, recipe, callbacks)
+        with threads_for(recipe.batch_size * layer_table(trained.network).multiply_adds):
+            fit(trained.network, parts, recipe, callbacks)
 
 
 def _judge(pack: Pack, split: Split, run: RunFolder, device: torch.device, clock: _Clock, screen: Screen) -> None:

@@ -235,6 +235,11 @@ def test_draws_of_another_seed_or_epoch_differ_everywhere(seed, epoch):
     assert not (draw(50, 3, 1) == draw(50, seed, epoch)).any()
 
 
+def test_draws_of_many_seeds_and_epochs_are_all_different():
+    found = {draw(1, seed, epoch)[0, 0].item() for seed in range(25) for epoch in range(25)}
+    assert len(found) >= 624  # of 2**24 values, two of 625 fall together once in 86 times
+
+
 def test_draws_do_not_depend_on_how_many_pictures_follow():
     assert torch.equal(draw(50, 3, 1)[:20], draw(20, 3, 1))
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import platformdirs
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from saccade.data import packing
 from saccade.data.cells import read_csv
@@ -98,6 +99,23 @@ def test_pack_rows_of_a_zip_equal_those_of_the_folder(cache, folder, tmp_path):
     from_zip, from_folder = (open_pack(open_pictures(path), SETTINGS, ALONE) for path in (zipped, folder.root))
     assert np.array_equal(from_zip.images, from_folder.images)
     assert from_zip.names == from_folder.names
+
+
+def test_pack_rows_of_photographs_as_taken_equal_pillow(cache, shared):
+    path = shared / "data" / "cats_and_dogs_small.zip"
+    if not path.exists():
+        pytest.skip(f"needs {path}")
+    listing = open_pictures(path)
+    every = slice(None, None, 100)
+    few = dataclasses.replace(
+        listing, items=listing.items[every], labels=listing.labels[every], splits=listing.splits[every]
+    )
+    pack = open_pack(few, dataclasses.replace(SETTINGS, image_size=64), ALONE)
+    with zipfile.ZipFile(path) as archive:
+        for row, item in enumerate(few.items):
+            with Image.open(archive.open(item.name)) as image:
+                expected = ImageOps.exif_transpose(image).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+            assert np.array_equal(pack.images[row], expected), item.name
 
 
 def test_pack_rows_of_arrays_equal_pillow(cache, noise, tmp_path):
@@ -642,3 +660,12 @@ def test_pack_built_by_two_processes_at_once_is_whole_in_both(cache, many):
     assert ([process.wait() for process in processes], messages) == ([0, 0], ["", ""])
     assert open_pack(many.listing(), SETTINGS, ALONE).reused
     assert len(left_in(cache)) == 1
+
+
+def test_partial_folder_of_a_killed_build_is_removed_after_a_day(cache, folder):
+    old, young = cache / "packs" / "a.partial-1", cache / "packs" / "b.partial-2"
+    for partial in (old, young):
+        partial.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    open_pack(folder.listing(), SETTINGS, ALONE)
+    assert (old.exists(), young.exists()) == (False, True)

@@ -36,6 +36,22 @@ def check_bad_pictures(pack: Pack, max_bad: float) -> None:
     )
 
 
+def check_classes_left(pack: Pack) -> None:
+    """Stop when every picture of a class is broken: the network would have a class it can never learn.
+
+    Raises:
+        DataError: the classes are named.
+    """
+    seen, left = np.unique(pack.labels), np.unique(pack.labels[pack.usable])
+    lost = [pack.class_names[label] for label in np.setdiff1d(seen, left).tolist() if label >= 0]
+    if lost:
+        raise DataError(
+            f"not one picture of {', '.join(map(repr, lost))} can be used ({_reasons(pack)})",
+            where=str(pack.folder / "index.csv"),
+            remedy="mend or replace those pictures, or remove the class",
+        )
+
+
 def describe_pictures(pack: Pack, splits: npt.NDArray[np.str_], source: str, notes: list[str]) -> dict[str, Any]:
     """As it stands in data_report.json. `splits` has an entry per usable row."""
     labels = pack.labels[pack.usable]

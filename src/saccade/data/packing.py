@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
@@ -30,6 +31,7 @@ Progress = Callable[[int, int], None]
 
 _PROBED = 16  # pictures looked at to guess the size of all
 _CHUNK = 64  # pictures a worker decodes at a time: small enough for a lively progress bar, large enough to be cheap
+_ABANDONED_SECONDS = 24 * 3600
 _FREE_MARGIN = 64 * 2**20
 
 
@@ -61,6 +63,7 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
     """
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     try:
+        _discard_abandoned(folder.parent)
         partial.mkdir(parents=True, exist_ok=True)
         preparation = _guess(listing, settings)
         rows = _decode_all(listing, preparation, partial, work)
@@ -79,6 +82,13 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _discard_abandoned(packs: Path) -> None:
+    """Remove what builds that were killed left behind: partial folders nobody has touched for a day."""
+    for partial in packs.glob("*.partial-*"):
+        if time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:

@@ -19,6 +19,7 @@ from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
 from saccade.errors import DataError, LabelError
 from saccade.metrics import Evaluation
+from saccade.models.catalogue import find_entry
 from saccade.models.network import Network, side_of
 from saccade.runs import RunFolder, TrainedNetwork
 
@@ -108,4 +109,5 @@ def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Pat
 
 def _settings(trained: TrainedNetwork) -> PackSettings:
     spec, preparation = trained.network.spec, trained.preparation
-    return PackSettings(side_of(spec), spec.in_channels == 1, preparation.fit, preparation.rules)
+    grey = find_entry(spec.model).in_channels == 1
+    return PackSettings(side_of(spec), grey, preparation.fit, preparation.rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -127,7 +128,7 @@ def _dress(axes: Axes, quantity: Quantity) -> None:
     axes.spines["bottom"].set_color(_LINE)
     low, high = axes.dataLim.intervaly
     if quantity == "loss":
-        axes.set_ylim(0, 1.08 * high)
+        axes.set_ylim(0, 1.08 * high if 0 < high < math.inf else 1)  # a training that broke down still has a figure
     else:
         axes.set_ylim(max(0.0, low - 0.03), min(1.0, high + 0.03))
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")

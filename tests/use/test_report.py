@@ -1,0 +1,314 @@
+"""The report of real, small runs: its numbers against the files of the run, its silence against hostile names."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saccade.api import train
+from saccade.metrics import Evaluation
+from saccade.runs import RunFolder
+from saccade.use.report import duration, moment, percent, render_report, write_report
+
+ATTACK = "<img src=x onerror=alert(1)>"
+CLASSES = (ATTACK, "고양이 'quoted' \"twice\"", "two\nlines & 😀")
+PLACE = "taken at 52.5200 N 13.4050 E"
+PAGE_ELEMENTS = """
+html head meta title link style body main header section footer h1 h2 h3 p ul ol li dl dt dd div span b i small
+strong bdi code pre table thead tbody tfoot tr th td details summary figure img svg g defs path use text clippath rect
+"""
+PAGE_ATTRIBUTES = """
+charset http-equiv content name rel href lang id class style title scope colspan src alt aria-hidden aria-label role
+viewbox d transform x y width height clip-path xlink:href
+"""
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements with their attributes, and the text inside them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self._collecting: dict[str, list[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the element."""
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        """Note the text."""
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, each gap one space."""
+        return " ".join(" ".join(self.texts).split())
+
+    def attributes(self, name: str) -> list[str]:
+        """The values of an attribute, in the order of the page."""
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+
+def cells(page: str, section: str, table: int = 0) -> list[list[str]]:
+    """The rows of a table of a section, as text; small print is left out."""
+    page = re.sub(r"<small>.*?</small>", "", page)
+    part = page.partition(f'<section id="{section}">')[2].partition("</section>")[0]
+    rows = re.findall(r"<tr.*?</tr>", re.findall(r"<table.*?</table>", part, re.DOTALL)[table], re.DOTALL)
+    found = [re.findall(r"<(?:th|td).*?>(.*?)</(?:th|td)>", row, re.DOTALL) for row in rows]
+    return [["".join(Page(cell).texts) for cell in row] for row in found]
+
+
+def words_with_id(page: str, name: str) -> str:
+    """The text of the element with an id."""
+    found = re.search(rf'id="{name}">(.*?)</(?:b|strong|code)>', page, re.DOTALL)
+    assert found is not None
+    return Page(found[1]).text
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
+    """A run on photographs in classes with hostile names; one file is broken, all carry EXIF."""
+    root = tmp_path_factory.mktemp("report")
+    random = np.random.default_rng(0)
+    for class_name in CLASSES:
+        folder = root / "pictures" / class_name
+        folder.mkdir(parents=True)
+        for number in range(12):
+            patches = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            picture = Image.fromarray(patches).resize((60, 48), Image.Resampling.NEAREST)
+            exif = picture.getexif()
+            exif[0x010E] = PLACE
+            picture.save(folder / f'{number} " onload="alert(2) <b>강.jpg', exif=exif)
+    folder.joinpath("broken <script>alert(4)<.jpg").write_bytes(b"")
+    shutil.copy(folder / '0 " onload="alert(2) <b>강.jpg', folder / os.fsdecode(b"latin\xe9.jpg"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SACCADE_CACHE", str(root / "cache"))
+        wanted = {"epochs": 2, "model": "lenet5", "image_size": 40, "workers": 1, "test_share": 0.4, "max_bad": 0.2}
+        yield train(root / "pictures", project=root / "runs", name="a <b>run", quiet=True, **wanted).folder  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def page(run: RunFolder) -> str:
+    """The page that training wrote."""
+    return run.report_path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copy(run: RunFolder, tmp_path: Path) -> RunFolder:
+    """The same run in another place, to be changed."""
+    return RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
+
+
+def change_json(run: RunFolder, name: str, **changes: Any) -> None:
+    """Change entries of a JSON file of a run."""
+    path = run.path / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rename_classes(run: RunFolder, class_names: tuple[str, ...]) -> Evaluation:
+    """Give a run other classes and the results of a judge who is often wrong."""
+    random, num_classes = np.random.default_rng(1), len(class_names)
+    labels = np.repeat(np.arange(num_classes), 20)
+    probabilities = random.dirichlet(np.ones(num_classes), len(labels)) + np.eye(num_classes)[labels] * 0.05
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    found = Evaluation("test", class_names, labels, probabilities, tuple(str(n) for n in range(len(labels))))
+    run.write_classes(class_names)
+    run.write_predictions(found)
+    run.write_metrics({"val": found, "test": found}, {"pictures": 1.0})
+    change_json(run, "data_report.json", classes={name: {"train": 60, "val": 20, "test": 20} for name in class_names})
+    return found
+
+
+def test_report_headline_equals_metrics(run: RunFolder, page: str) -> None:
+    test = run.metrics["test"]
+    low, high = test["interval"]
+    expected = (f"{test['accuracy']:.1%}", f"{low:.1%} to {high:.1%}", f"{test['baseline']:.1%}")
+    assert tuple(words_with_id(page, name) for name in ("accuracy", "interval", "baseline")) == expected
+
+
+def test_report_class_table_equals_metrics(run: RunFolder, page: str) -> None:
+    report = run.metrics["test"]["report"]
+    expected = [
+        [name, *(f"{report[name][key]:.1%}" for key in ("precision", "recall", "f1-score"))]
+        for name in (*sorted(CLASSES), "macro avg", "weighted avg")
+    ]
+    assert [row[:4] for row in cells(page, "classes", 1)[1:]] == expected
+
+
+def test_report_matrix_equals_predictions(run: RunFolder, page: str) -> None:
+    counts = Counter((row["label"], row["predicted"]) for row in run.predictions)
+    names = sorted(CLASSES)
+    shown = [[int(cell) for cell in row[1:]] for row in cells(page, "classes", 0)[2:]]
+    assert shown == [[counts[true, predicted] for predicted in names] for true in names]
+
+
+def test_report_mistakes_are_the_most_confident_of_predictions(copy: RunFolder) -> None:
+    rename_classes(copy, ("ant", "bee", "fly"))
+    wrong = [row for row in copy.predictions if row["label"] != row["predicted"]]
+    expected = sorted((float(row["probability"]) for row in wrong), reverse=True)[:24]
+    shown = re.findall(r'<span class="sure">(.*?)</span>', render_report(copy))
+    assert shown == [f"{probability:.1%}" for probability in expected]
+
+
+def test_report_class_counts_equal_splits(run: RunFolder, page: str) -> None:
+    parts = Counter(run.splits.values())
+    total = cells(page, "pictures", 0)[-1]
+    assert total[:4] == ["all", str(parts["train"]), str(parts["val"]), str(parts["test"])]
+
+
+def test_report_names_the_reason_of_skipped_pictures(page: str) -> None:
+    assert ["empty file", "1"] in cells(page, "pictures", 1)
+
+
+def test_report_epochs_equal_results(run: RunFolder, page: str) -> None:
+    shown = [row[:3] for row in cells(page, "learning", 0)[1:]]
+    rows = run.results
+    assert shown == [[f"{r['epoch']:.0f}", f"{r['train_loss']:.4f}", f"{r['val_loss']:.4f}"] for r in rows]
+
+
+def test_report_shows_the_exact_command(copy: RunFolder) -> None:
+    change_json(copy, "environment.json", command=["saccade", "train", "my pictures", "--epochs", "3"])
+    assert words_with_id(render_report(copy), "command") == "saccade train 'my pictures' --epochs 3"
+
+
+def test_report_with_hostile_names_has_only_its_own_elements(page: str) -> None:
+    assert {tag for tag, _ in Page(page).elements} <= set(PAGE_ELEMENTS.split())
+
+
+def test_report_with_hostile_names_has_only_its_own_attributes(page: str) -> None:
+    assert {name for _, attributes in Page(page).elements for name in attributes} <= set(PAGE_ATTRIBUTES.split())
+
+
+def test_report_images_are_thumbnails_only(page: str) -> None:
+    images = [attributes["src"] for tag, attributes in Page(page).elements if tag == "img"]
+    assert images
+    assert all(source.startswith("data:image/") for source in images)
+
+
+@pytest.mark.parametrize("name", [ATTACK, "고양이 'quoted' \"twice\"", "two lines & 😀", "a <b>run"])
+def test_report_shows_hostile_names_as_text(page: str, name: str) -> None:
+    assert name in Page(page).text
+
+
+def test_report_asks_nothing_of_the_network(page: str) -> None:
+    found = Page(page)
+    addresses = [*found.attributes("src"), *found.attributes("href"), *found.attributes("xlink:href")]
+    addresses += re.findall(r"url\(['\"]?([^)]*)\)", page) + re.findall(r"@import\s*(\S+)", page)
+    assert [address for address in addresses if not address.startswith(("data:", "#"))] == []
+
+
+def test_report_forbids_everything_but_inline_styles_and_data_images(page: str) -> None:
+    (policy,) = (a["content"] for _, a in Page(page).elements if a.get("http-equiv") == "Content-Security-Policy")
+    expected = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    assert policy == expected
+
+
+def test_report_thumbnails_carry_no_metadata(page: str) -> None:
+    sources = [source for source in Page(page).attributes("src") if source.startswith("data:image/jpeg")]
+    pictures = [base64.b64decode(source.partition(",")[2]) for source in sources]
+    assert pictures
+    assert [data for data in pictures if b"Exif" in data or PLACE.encode() in data] == []
+
+
+def test_report_thumbnail_is_the_picture_it_names(run: RunFolder, page: str) -> None:
+    """The first mistake against the file of that name, decoded by Pillow."""
+    image = next(attributes for tag, attributes in Page(page).elements if tag == "img")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))), dtype=float)
+    pictures = Path(run.data_report["source"])
+    original = Image.open(pictures / os.fsdecode(image["alt"])).convert("RGB").resize((40, 40), Image.Resampling.BOX)
+    assert np.corrcoef(shown.ravel(), np.asarray(original, dtype=float).ravel())[0, 1] > 0.9
+
+
+def test_report_without_pictures_says_so(copy: RunFolder) -> None:
+    change_json(copy, "data_report.json", source="/nowhere/<b>pictures")
+    assert (
+        "listed without their pictures: the pictures this run was trained on are no longer there"
+        in Page(render_report(copy)).text
+    )
+
+
+def test_report_without_pictures_has_no_image(copy: RunFolder) -> None:
+    change_json(copy, "data_report.json", source="/nowhere")
+    assert "<img" not in render_report(copy)
+
+
+def test_report_of_changed_pictures_says_so(copy: RunFolder) -> None:
+    change_json(copy, "data_report.json", fingerprint="another")
+    assert "have changed since" in Page(render_report(copy)).text
+
+
+def test_report_without_mistakes_says_so(copy: RunFolder) -> None:
+    (copy.path / "predictions.csv").write_text("path,split,label,predicted,probability,label_probability\n")
+    assert "every test picture was named correctly" in Page(render_report(copy)).text
+
+
+def test_report_of_an_unfinished_run_says_so(copy: RunFolder) -> None:
+    (copy.path / "metrics.json").unlink()
+    (copy.path / "results.csv").unlink()
+    assert "This run is not finished" in Page(render_report(copy)).text
+
+
+def test_report_of_many_classes_shows_pairs_instead_of_a_matrix(copy: RunFolder) -> None:
+    found = rename_classes(copy, tuple(f"class {number:02d}" for number in range(31)))
+    confusion = found.confusion - np.diag(np.diag(found.confusion))
+    assert cells(render_report(copy), "classes", 0)[1][2] == str(confusion.max())
+
+
+def test_report_of_a_class_called_accuracy_keeps_its_row(copy: RunFolder) -> None:
+    rename_classes(copy, ("accuracy", "macro avg", "other"))
+    assert [row[0] for row in cells(render_report(copy), "classes", 1)[1:4]] == ["accuracy", "macro avg", "other"]
+
+
+def test_report_shows_what_the_log_warned_of(copy: RunFolder) -> None:
+    copy.log_path.write_text("hello\nwarning: <u>few</u> pictures\n")
+    assert "<u>few</u> pictures" in Page(render_report(copy)).text
+
+
+def test_report_written_twice_is_identical(run: RunFolder, page: str) -> None:
+    assert write_report(run).read_text(encoding="utf-8") == page
+
+
+def test_report_is_below_a_megabyte(run: RunFolder) -> None:
+    assert run.report_path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "expected"),
+    [
+        (0.5, 1, "50.0%"),
+        (1.0, 1, "100.0%"),
+        (0.99996, 1, ">99.9%"),
+        (0.99996, 2, ">99.99%"),
+        (0.0, 1, "0.0%"),
+        (0.0001, 1, "<0.1%"),
+        (0.98579, 2, "98.58%"),
+    ],
+)
+def test_percent_never_rounds_to_all_or_nothing(share: float, digits: int, expected: str) -> None:
+    assert percent(share, digits) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.04, "0.0 s"), (12.34, "12.3 s"), (252, "4 min 12 s"), (7500, "2 h 05 min")]
+)
+def test_duration_is_in_words(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_moment_is_in_universal_time() -> None:
+    assert moment("2026-11-22T06:10:03+02:00") == "2026-11-22 04:10 UTC"
