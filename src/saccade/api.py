@@ -30,6 +30,7 @@ def train(
     recipe: str = "scratch",
     model: str | None = None,
     weights: str | None = None,
+    train: str | None = None,
     head: str | None = None,
     image_size: int | None = None,
     fit: Fit | None = None,

@@ -29,12 +29,14 @@ from saccade.data.split import check_splits, make_splits
 from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores, threads_for
 from saccade.evaluation.evaluate import Rows, evaluate
 from saccade.models.catalogue import build_network, find_entry
-from saccade.models.network import Network, NetworkSpec
+from saccade.models.network import Network, NetworkSpec, side_of
 from saccade.models.summary import layer_table
+from saccade.models.weights import initialise
 from saccade.recipe import Recipe
 from saccade.runs import RunFolder, TrainedNetwork, command_line
 from saccade.screen import QuietScreen, RecordingScreen, Screen
 from saccade.training.callbacks import Callback, EarlyStopping, KeepWeights, Log, Show
+from saccade.training.freeze import freeze
 from saccade.training.loop import Parts, fit
 
 T = TypeVar("T")
@@ -49,9 +51,11 @@ class Place(NamedTuple):
     name: str | None = None
 
 
-class Split(NamedTuple):
-    """The usable rows of a pack and the part of each."""
+class Pictures(NamedTuple):
+    """The decoded pictures, which rows of the pack can be used, and the part of each."""
 
+    listing: Listing
+    pack: Pack
     rows: npt.NDArray[np.int64]
     parts: npt.NDArray[np.str_]
 
@@ -60,7 +64,9 @@ class Split(NamedTuple):
         return np.asarray(self.rows[self.parts == part], dtype=np.int64)
 
 
-def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None) -> RunFolder:
+def train(
+    recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None
+) -> RunFolder:
     """Train a network on labelled pictures and judge it on those it never saw.
 
     Args:
@@ -75,23 +81,21 @@ def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, scre
     Raises:
         SaccadeError: of every stage; see errors.py.
     """
-    clock = _Clock()
-    log = RecordingScreen(screen or QuietScreen())
+    clock, log = _Clock(), RecordingScreen(screen or QuietScreen())
     recipe = _resolve(recipe)
     make_deterministic(recipe.deterministic)
-    device = choose_device(recipe.device)
     keep_memory()
+    device = choose_device(recipe.device)
 
     listing = open_pictures(pictures, allow_empty_class=recipe.allow_empty_class)
     pack = _pack(listing, recipe, log)
-    split = _split(pack, listing, recipe, log)
+    shown = _split(listing, pack, recipe, log)
     clock.lap("pictures")
-    run = _start_run(place or Place(), recipe, pack, split, listing, log)
-    network = _network(recipe, pack, split, device, log)
-    trained = TrainedNetwork(network, pack.class_names, pack.preparation)
-    _fit(trained, recipe, pack, split, run, log)
+    run = _start_run(place or Place(), recipe, shown, log)
+    network = _network(recipe, shown, device, log)
+    _fit(network, recipe, shown, run, log)
     clock.lap("training")
-    _judge(pack, split, run, device, clock, log)
+    _judge(run, shown, device, clock, log)
     return run
 
 
@@ -120,56 +124,62 @@ def _pack(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
     return pack
 
 
-def _split(pack: Pack, listing: Listing, recipe: Recipe, screen: Screen) -> Split:
+def _split(listing: Listing, pack: Pack, recipe: Recipe, screen: Screen) -> Pictures:
     """Who learns, who watches, who judges: data/split.py."""
     rows = pack.usable
     labels, given = pack.labels[rows], pack.splits[rows]
-    shares = {"val_share": recipe.val_share, "test_share": recipe.test_share}
-    parts = make_splits(labels, given, recipe.seed, **shares)
+    parts = make_splits(labels, given, recipe.seed, val_share=recipe.val_share, test_share=recipe.test_share)
     for sentence in check_splits(labels, parts, pack.class_names):
         screen.warn(sentence)
     counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
     screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
-    return Split(rows, parts)
+    return Pictures(listing, pack, rows, parts)
 
 
-def _start_run(
-    place: Place, recipe: Recipe, pack: Pack, split: Split, listing: Listing, log: RecordingScreen
-) -> RunFolder:
+def _start_run(place: Place, recipe: Recipe, shown: Pictures, log: RecordingScreen) -> RunFolder:
     """Make the run folder and write down what is known before training: runs.py."""
+    listing, pack, rows, parts = shown
     run = RunFolder.create(place.project, place.name or _name_after(listing.source))
     log.write_to(run.log_path)
     run.write_recipe(recipe)
     run.write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"))
     run.write_classes(pack.class_names)
-    source = listing.source if listing.array is not None and not Path(listing.source).exists() else None
-    report = describe_pictures(pack, split.parts, source or str(Path(listing.source).resolve()), list(listing.notes))
-    named = ((pack.names[row], pack.class_names[pack.labels[row]]) for row in split.rows.tolist())
-    run.write_pictures(
-        report, ((*pair, str(part)) for pair, part in zip(named, split.parts, strict=True)), pack.skipped
-    )
+    source = Path(listing.source)
+    place_of = str(source.resolve()) if source.exists() else listing.source
+    report = describe_pictures(pack, parts, place_of, list(listing.notes))
+    class_of = [pack.class_names[label] for label in pack.labels[rows].tolist()]
+    names = (pack.names[row] for row in rows.tolist())
+    run.write_pictures(report, zip(names, class_of, parts.tolist(), strict=True), pack.skipped)
     return run
 
 
-def _network(recipe: Recipe, pack: Pack, split: Split, device: torch.device, screen: Screen) -> Network:
-    """Random weights by seed, and a normalisation that fits the training pictures: models/catalogue.py."""
-    spec = NetworkSpec(recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head)
-    network = build_network(spec, recipe.seed)
-    rows = split.of(TRAIN)
-    sample = rows[:: max(1, len(rows) // _STATISTICS_PICTURES)]
-    pixels = np.asarray(pack.images[sample], dtype=np.float32)
-    network.normalise.set(pixels.mean(axis=(0, 1, 2)).tolist(), pixels.std(axis=(0, 1, 2)).tolist())
-    num_learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    screen.say(
-        f"{recipe.model}: {num_learning:,} parameters learn, from random weights · "
-        f"{recipe.image_size}×{recipe.image_size} pixels · {describe_device(device)}"
+def _network(recipe: Recipe, shown: Pictures, device: torch.device, screen: Screen) -> Network:
+    """First weights, and what learns: models/catalogue.py, models/weights.py, training/freeze.py."""
+    pack = shown.pack
+    spec = NetworkSpec(
+        recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head
     )
+    network = build_network(spec, recipe.seed)
+    if recipe.weights == "none":
+        network.normalise.set(*_statistics(shown))
+    else:
+        for line in initialise(network, recipe.weights).in_words():
+            screen.say(line)
+    screen.say(f"{recipe.model}: {freeze(network, recipe.train).in_words()}")
+    screen.say(f"pictures of {recipe.image_size}×{recipe.image_size} pixels on {describe_device(device)}")
     return network.to(device)
 
 
-def _fit(trained: TrainedNetwork, recipe: Recipe, pack: Pack, split: Split, run: RunFolder, screen: Screen) -> None:
+def _statistics(shown: Pictures) -> tuple[list[float], list[float]]:
+    """Mean and deviation of every channel over the training pictures, or evenly spaced ones where there are many."""
+    rows = shown.of(TRAIN)
+    pixels = shown.pack.images[rows[:: max(1, len(rows) // _STATISTICS_PICTURES)]].astype(np.float32)
+    return pixels.mean(axis=(0, 1, 2)).tolist(), pixels.std(axis=(0, 1, 2)).tolist()
+
+
+def _fit(network: Network, recipe: Recipe, shown: Pictures, run: RunFolder, screen: Screen) -> None:
     """Epochs: training/loop.py."""
-    device = trained.network.normalise.mean.device
+    pack = shown.pack
     augmentation = Augmentation(
         flip=_known(recipe.flip),
         shift=_known(recipe.shift),
@@ -178,13 +188,13 @@ def _fit(trained: TrainedNetwork, recipe: Recipe, pack: Pack, split: Split, run:
         fill=recipe.fill,
         fill_value=recipe.fill_value,
     )
-    size = _known(recipe.image_size)
-    shown = (recipe.batch_size, size, device, recipe.seed)
+    how = (recipe.batch_size, side_of(network.spec), network.normalise.mean.device, recipe.seed)
     parts = Parts(
-        train=Batches(pack.images, pack.labels, split.of(TRAIN), *shown, augmentation),
-        val=Batches(pack.images, pack.labels, split.of(VAL), *shown),
+        train=Batches(pack.images, pack.labels, shown.of(TRAIN), *how, augmentation),
+        val=Batches(pack.images, pack.labels, shown.of(VAL), *how),
     )
-    with screen.bar("training", recipe.epochs * len(split.of(TRAIN))) as bar:
+    trained = TrainedNetwork(network, pack.class_names, pack.preparation)
+    with screen.bar("training", recipe.epochs * parts.train.num_pictures) as bar:
         callbacks: list[Callback] = [
             Log(run.append_result),
             KeepWeights(lambda which: run.save_weights(which, trained)),
@@ -192,15 +202,15 @@ def _fit(trained: TrainedNetwork, recipe: Recipe, pack: Pack, split: Split, run:
         ]
         if recipe.patience:
             callbacks.append(EarlyStopping(recipe.patience))
-        with threads_for(recipe.batch_size * layer_table(trained.network).multiply_adds):
-            fit(trained.network, parts, recipe, callbacks)
+        with threads_for(recipe.batch_size * layer_table(network).multiply_adds):
+            fit(network, parts, recipe, callbacks)
 
 
-def _judge(pack: Pack, split: Split, run: RunFolder, device: torch.device, clock: _Clock, screen: Screen) -> None:
+def _judge(run: RunFolder, shown: Pictures, device: torch.device, clock: _Clock, screen: Screen) -> None:
     """The best weights on val and test: evaluation/evaluate.py."""
     best = run.load("best")
     best.network.to(device)
-    found = {part: evaluate(best, Rows(pack, split.of(part), part), device) for part in (VAL, TEST)}
+    found = {part: evaluate(best, Rows(shown.pack, shown.of(part), part), device) for part in (VAL, TEST)}
     run.write_predictions(found[TEST])
     clock.lap("evaluation")
     run.write_metrics(found, clock.laps)

@@ -44,7 +44,12 @@ class Recipe(BaseModel):
 
     recipe: str = Field("scratch", description="preset this began as: scratch")
     model: str = Field("lenet5", description="a network of the catalogue; `saccade models` lists them")
-    weights: str = Field("none", description="start from: none (random) or a .safetensors FILE")
+    weights: str = Field(
+        "none", description="start from: none (random), default (published), a published set's NAME, or a FILE"
+    )
+    train: str = Field(
+        "all", min_length=1, description="what learns: all, head, last-2, or stages such as block5_conv3 or layer4"
+    )
     head: str | None = Field(None, description="gap, flatten, 128,64,32, gap:512:sigmoid; default: the family's own")
     image_size: int | None = Field(None, ge=8, le=4096, description="side of the square the network sees, in pixels")
     fit: Fit = Field("squash", description="how a picture becomes square: squash cuts nothing away")

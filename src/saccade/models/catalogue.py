@@ -23,6 +23,8 @@ from saccade.models.lenet import lenet5
 from saccade.models.network import Network, NetworkSpec
 from saccade.models.resnet import resnet
 from saccade.models.resnet import torchvision_name as resnet_name
+from saccade.models.timm import PREFIX as TIMM
+from saccade.models.timm import timm_facts, timm_network, timm_parameters
 from saccade.models.vgg import torchvision_name as vgg_name
 from saccade.models.vgg import vgg
 
@@ -130,20 +132,28 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry i
 
 
 def find_entry(model: str) -> Entry:
-    """The catalogue's entry for a name.
+    """The catalogue's entry for a name, or one made from what timm says about `timm/NAME`.
 
     Raises:
         RecipeError: there is no such name; the nearest ones are named.
     """
     if model in CATALOGUE:
         return CATALOGUE[model]
+    if model.startswith(TIMM):
+        return _timm_entry(model)
     near = difflib.get_close_matches(model, CATALOGUE, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise RecipeError(
         f"there is no network called {model!r}",
         where="model",
-        remedy=f"{hint}`saccade models` lists them all",
+        remedy=f"{hint}`saccade models` lists them all, `saccade models --timm` those of timm",
     )
+
+
+def _timm_entry(model: str) -> Entry:
+    facts, parameters = timm_facts(model), timm_parameters(model)
+    about = (facts.idea, facts.source, facts.year)
+    return Entry(model, timm_network, facts.image_size, 3, facts.num_classes, parameters, *about)
 
 
 def complete(spec: NetworkSpec) -> NetworkSpec:

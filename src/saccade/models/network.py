@@ -7,10 +7,10 @@ Whoever needs to know a network's inside (freezing, the cached prefix, heat maps
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +107,10 @@ class Network(nn.Module):
         head: features -> logits (N, K).
         auxiliary: classifiers hung behind a stage, by that stage's name; they run in training only.
         l2: strength of the L2 penalty on the weights of single stages, by stage name, where the paper has one.
+
+    Attributes:
+        frozen_stages: names of stages that stay in inference mode whatever `train` is called with, and whose
+            auxiliary classifiers do not run; training/freeze.py sets them.
     """
 
     def __init__(
@@ -120,10 +124,18 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.l2 = l2
+        self.frozen_stages: Collection[str] = frozenset()
         self.normalise = imagenet_normalise(spec.in_channels)
         self.stages = stages
         self.auxiliary = nn.ModuleDict(auxiliary)
         self.head = head
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch all but the frozen stages to training mode, or everything to inference mode."""
+        super().train(mode)
+        for name in self.frozen_stages:
+            self.stages.get_submodule(name).eval()
+        return self
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in 0..255 -> what the head sees, usually (N, D, h, w)."""
@@ -141,7 +153,7 @@ class Network(nn.Module):
         x = self.normalise(images)
         for name, stage in self.stages.named_children():
             x = stage(x)
-            if name in self.auxiliary:
+            if name in self.auxiliary and name not in self.frozen_stages:
                 auxiliary[name] = self.auxiliary[name](x)
         return Outputs(self.head(x), auxiliary)
 

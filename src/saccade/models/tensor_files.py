@@ -167,9 +167,10 @@ def _check_torch_archive(path: Path) -> None:
 
 def _open_torch(path: Path) -> StoredTensors:
     try:
-        with warnings.catch_warnings():
+        # An open file, for of a path torch would look at the name too.
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: what it cannot read it refuses anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or foreign file makes torch raise nearly anything; none of it is our bug.
     except Exception as error:
         raise _torch_error(path, error) from None

@@ -5,7 +5,8 @@ Stages are the links of the chain that `timm_walk` finds. `Parts.grouping` says 
 - `stages`: to the picture (convolutional networks, Swin, mixers);
 - `stem+stages`: something happens outside submodules first, such as class tokens and positions (vision
   transformers). The stage `stem` is timm's own model whose links pass their input on; the chain follows;
-- `body`: there is no chain, or the result is several tensors. One stage, timm's `forward_features`.
+- `body`: there are no blocks in the chain, or the result is several tensors. One stage, `body`, timm's
+  `forward_features`, and what norm may follow.
 
 Links that hold blocks are opened, so that a stage is what one freezes: layer1_0, blocks_11, stages_2_blocks_5 (timm's
 names with _ for the dot). Convolutions, norms and pools before the first block are the stage `stem`; later ones join
@@ -30,6 +31,7 @@ from saccade.models.timm_walk import (
     called,
     chain,
     is_layer,
+    is_plain,
     needs_constants,
     num_weights,
     opened,
@@ -96,7 +98,7 @@ class With(nn.Module):
 def unpack(packed: Tensor, shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
     """(N, F) -> the tensors that `Body` flattened into it, each (N, *shape)."""
     sizes = [torch.Size(shape).numel() for shape in shapes]
-    return [part.unflatten(1, shape) for part, shape in zip(packed.split_with_sizes(sizes, dim=1), shapes, strict=True)]
+    return [part.reshape(-1, *shape) for part, shape in zip(packed.split_with_sizes(sizes, dim=1), shapes, strict=True)]
 
 
 def take_apart(model: nn.Module, image: Tensor) -> Parts:
@@ -119,21 +121,27 @@ def take_apart(model: nn.Module, image: Tensor) -> Parts:
     blocks = _with_constants(model, image, links, walk)
     names = {module: name.replace(".", "_") for name, module in model.named_modules()}
     stages = _as_stages([part for link in links for part in opened(link, walk)], names, blocks, whole=whole)
-    in_features = {child for child in model.children() if not walk.used.isdisjoint(child.modules())}
-    head_model = _only(model, lambda child: child not in in_features)
-    if not whole:
-        stages = OrderedDict([("stem" if links else "body", _body(model, links, in_features)), *stages.items()])
-        # The model's own parameters (class token, positions) belong to the features.
-        head_model._parameters, head_model._buffers = {}, {}
-    grouping = "stages" if whole else "stem+stages" if links else "body"
-    return Parts(nn.Sequential(stages), head_model, grouping, packed)
+    of_head = {child for child in model.children() if _is_of_head(child, walk, whole=whole)}
+    head_model = _only(model, lambda child: child in of_head)
+    if whole:
+        return Parts(nn.Sequential(stages), head_model, "stages", packed)
+    blocks_follow = not all(is_layer(link) for link in links)
+    body = _body(model, links, of_head)
+    # The model's own parameters (class token, positions) belong to the features, unless the head uses them.
+    for part, wanted in ((head_model, True), (body.model, False)):
+        part._parameters = {
+            name: each for name, each in model._parameters.items() if (name in walk.parameters_of_head) == wanted
+        }
+    head_model._buffers = {}
+    stages = OrderedDict([("stem" if blocks_follow else "body", body), *stages.items()])
+    return Parts(nn.Sequential(stages), head_model, "stem+stages" if blocks_follow else "body", packed)
 
 
 def _as_stages(
     links: Sequence[nn.Module], names: Mapping[nn.Module, str], blocks: Mapping[nn.Module, nn.Module], *, whole: bool
 ) -> OrderedDict[str, nn.Module]:
     """Links as stages: layers before the first block together, later norms and activations with their convolution."""
-    stem = list(takewhile(is_layer, links)) if whole else []
+    stem = list(takewhile(is_plain, links)) if whole else []
     if len(stem) == len(links):
         stem = []
     groups: list[list[nn.Module]] = []
@@ -174,18 +182,25 @@ def _with_constants(
     return found
 
 
-def _body(model: nn.Module, links: Sequence[nn.Module], in_features: set[nn.Module]) -> Body:
+def _body(model: nn.Module, links: Sequence[nn.Module], of_head: set[nn.Module]) -> Body:
     """`forward_features` up to the chain: the links pass on what they get, and what only the head needs is gone."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if child in links:
                 module.add_module(name, Passed())
-    return Body(_only(model, lambda child: child in in_features or isinstance(child, Passed)))
+    return Body(_only(model, lambda child: child not in of_head))
+
+
+def _is_of_head(child: nn.Module, walk: Walk, *, whole: bool) -> bool:
+    """What neither half calls, such as a table of positions, stays with the body where there is one."""
+    in_features = not walk.used.isdisjoint(child.modules())
+    in_head = not walk.used_by_head.isdisjoint(child.modules())
+    return not in_features and (in_head or whole)
 
 
 def _only(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> nn.Module:
     """The model with some of its children: a copy that shares them, and its own parameters, with the original."""
     part = copy.copy(model)
-    part._modules = {name: child for name, child in model._modules.items() if child is not None and wanted(child)}
+    part._modules = {name: child for name, child in model._modules.items() if child is None or wanted(child)}
     part._parameters, part._buffers = dict(model._parameters), dict(model._buffers)
     return part

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -46,12 +47,16 @@ class Walk(NamedTuple):
     Attributes:
         calls: by submodule, those that can be links.
         used: every submodule that had a part in the features.
+        used_by_head: every submodule that had a part in `forward_head`.
+        parameters_of_head: names of the model's own parameters that had a part there.
         image: what `forward_features` received.
         result: what it returned; its tensors when they are several.
     """
 
     calls: dict[nn.Module, Call]
     used: set[nn.Module]
+    used_by_head: set[nn.Module]
+    parameters_of_head: frozenset[str]
     image: Mark
     result: Mark | tuple[Tensor, ...]
 
@@ -69,24 +74,22 @@ def walk_through(model: nn.Module, shape: tuple[int, ...]) -> Walk:
     Raises:
         RuntimeError, AssertionError, ValueError: torch's and timm's own, when the model cannot see such pictures.
     """
-    notes = _Notes()
-    features = _Features(model)
-    handles = [module.register_forward_pre_hook(notes.before) for module in model.modules()]
-    handles += [module.register_forward_hook(notes.after, with_kwargs=True) for module in model.modules()]
+    notes, notes_of_head = _Notes(), _Notes()
+    walker = _Walker(model, notes, notes_of_head)
     was_training = model.training
     try:
-        tensors = [*features.named_parameters(), *features.named_buffers()]
+        tensors = [*walker.named_parameters(), *walker.named_buffers()]
         # Times one: in-place layers may not change a tensor that somebody wants the gradient of.
         images = torch.empty(2, *shape, device="meta").requires_grad_() * 1
         image = _mark(images)
-        features.train()
-        result = torch.func.functional_call(features, {name: _shape_only(tensor) for name, tensor in tensors}, images)
+        walker.train()
+        result, of_head = torch.func.functional_call(
+            walker, {name: _shape_only(tensor) for name, tensor in tensors}, images
+        )
     finally:
         model.train(was_training)
-        for handle in handles:
-            handle.remove()
     once = {module: call for module, call in notes.calls.items() if notes.times[module] == 1}
-    return Walk(once, set(notes.times), image, _mark(result) if isinstance(result, Tensor) else tuple(result))
+    return Walk(once, set(notes.times), set(notes_of_head.times), of_head, image, result)
 
 
 def chain(candidates: Iterable[nn.Module], first: Mark, last: Mark, walk: Walk) -> Chain:
@@ -129,6 +132,12 @@ def is_layer(module: nn.Module) -> bool:
     return num_weights(module) <= 1
 
 
+def is_plain(module: nn.Module) -> bool:
+    """A layer, or a short row of them: what stems are."""
+    row = isinstance(module, nn.Sequential) and len(module) <= _LONGEST_STEM and all(map(is_layer, module))
+    return row or is_layer(module)
+
+
 def num_weights(module: nn.Module) -> int:
     """How many of its parameters are matrices or kernels."""
     return sum(parameter.ndim > 1 for parameter in module.parameters())
@@ -155,31 +164,52 @@ def others(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> d
     return found if all(constant) else None
 
 
-class _Features(nn.Module):
-    """torch's functional_call calls `forward`, and it is `forward_features` that is wanted."""
+class _Walker(nn.Module):
+    """torch's functional_call calls `forward`; what is wanted are timm's two halves, each with its own notes."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, notes: _Notes, notes_of_head: _Notes) -> None:
         super().__init__()
         self.model = model
+        self.notes = notes
+        self.notes_of_head = notes_of_head
 
-    def forward(self, images: Tensor) -> Any:
-        return self.model.forward_features(images)  # type: ignore[operator]
+    def forward(self, images: Tensor) -> tuple[Mark | tuple[Tensor, ...], frozenset[str]]:
+        with self.notes.of(self.model):
+            features = self.model.forward_features(images)  # type: ignore[operator]
+        result = _mark(features) if isinstance(features, Tensor) else tuple(features)
+        with self.notes_of_head.of(self.model):
+            logits = self.model.forward_head(_cut_off(features))  # type: ignore[operator]
+        own = {name: value for name, value in self.model._parameters.items() if value is not None}
+        first = logits if isinstance(logits, Tensor) else logits[0]
+        gradients = torch.autograd.grad(first.sum(), list(own.values()), allow_unused=True) if own else ()
+        return result, frozenset(name for name, each in zip(own, gradients, strict=True) if each is not None)
 
 
 class _Notes:
-    """The hooks of a walk and what they write down. Tensors are kept, so that no two share an id."""
+    """What the hooks of a walk write down. Tensors are kept, so that no two share an id."""
 
     def __init__(self) -> None:
         self.calls: dict[nn.Module, Call] = {}
         self.times: Counter[nn.Module] = Counter()
         self._received: dict[nn.Module, Mark] = {}
 
-    def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    @contextmanager
+    def of(self, model: nn.Module) -> Iterator[None]:
+        """Write down every call of a submodule within."""
+        handles = [module.register_forward_pre_hook(self._before) for module in model.modules()]
+        handles += [module.register_forward_hook(self._after, with_kwargs=True) for module in model.modules()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.times[module] += 1
         if args and isinstance(args[0], Tensor):
             self._received[module] = _mark(args[0])
 
-    def after(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], returned: Any) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], returned: Any) -> None:
         received, beside = self._received.get(module), others(module, args, named)
         if received is not None and beside is not None and isinstance(returned, Tensor):
             self.calls[module] = Call(received, beside, _mark(returned))
@@ -189,5 +219,13 @@ def _mark(tensor: Tensor) -> Mark:
     return Mark(tensor, tensor._version)
 
 
+def _cut_off(features: Tensor | Iterable[Tensor]) -> Tensor | list[Tensor]:
+    """The same values without their history."""
+    if isinstance(features, Tensor):
+        return features.detach().requires_grad_()
+    return [each.detach().requires_grad_() for each in features]
+
+
 def _shape_only(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("meta").requires_grad_(tensor.is_floating_point())
+    # Parameters need their gradient, for `others` to see where they had a part.
+    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from saccade.metrics import Evaluation
 from saccade.models.summary import CatalogueRow, LayerTable
+from saccade.models.timm import PREFIX, TimmFacts
 
 _WIDEST_MATRIX = 20
 
@@ -50,12 +51,27 @@ def layers_in_words(table: LayerTable) -> str:
 
 
 def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:
-    """A line per network."""
-    cells = [["network", "parameters", "multiply-adds", "pictures", "year", "idea"]]
+    """A line per network, and what the columns mean."""
+    cells = [["network", "parameters", "multiply-adds", "pictures", "year", "weights", "idea", "paper"]]
     for row in rows:
         size = f"{row.image_size}×{row.image_size}×{row.in_channels}"
-        cells.append([row.name, f"{row.parameters:,}", f"{row.multiply_adds:,}", size, str(row.year), row.idea])
-    return _aligned(cells, left=1) + "\n\nThe layers of one: saccade models NAME"
+        weights = f"{row.weights.top1} %" if row.weights and row.weights.top1 else "-"
+        costs = [f"{row.parameters:,}", f"{row.multiply_adds:,}", size, str(row.year), weights]
+        cells.append([row.name, *costs, row.idea, row.source.removeprefix("https://")])
+    licences = sorted({row.weights.licence for row in rows if row.weights})
+    terms = [f"weights: top-1 accuracy of --weights default on ImageNet, as published. {'; '.join(licences)}"]
+    lines = [_aligned(cells, left=1, right_words=2), "", *(terms if licences else [])]
+    return "\n".join([*lines, "The layers of one: saccade models NAME   timm's networks: saccade models --timm"])
+
+
+def timm_in_words(rows: Sequence[TimmFacts]) -> str:
+    """A line per network of timm."""
+    cells = [["network", "pictures", "year", "licence of the weights", "idea"]]
+    for row in rows:
+        licence = row.licence or "-" if row.repository else "no weights"
+        size = f"{row.image_size}×{row.image_size}×{len(row.mean)}"
+        cells.append([f"{PREFIX}{row.name}", size, str(row.year or "-"), licence, row.idea])
+    return _aligned(cells, left=1, right_words=2)
 
 
 def _matrix(found: Evaluation) -> str:
@@ -64,13 +80,13 @@ def _matrix(found: Evaluation) -> str:
     return _aligned([["", *names], *rows], left=1)
 
 
-def _aligned(cells: Sequence[Sequence[str]], *, left: int) -> str:
-    """Columns two spaces apart; the first `left` and a last one of words stand left, numbers right."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    words = {column for column in range(len(widths)) if column < left or cells[0][column] == "idea"}
+def _aligned(cells: Sequence[Sequence[str]], *, left: int, right_words: int = 0) -> str:
+    """Columns two spaces apart; the first `left` and the last `right_words` are words and stand left, numbers right."""
+    num = len(cells[0])
+    widths = [max(len(row[column]) for row in cells) for column in range(num)]
     lines = (
         "  ".join(
-            cell.ljust(width) if column in words else cell.rjust(width)
+            cell.ljust(width) if column < left or column >= num - right_words else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in cells
