@@ -9,18 +9,19 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "saccade"
 
-BASE = {"errors", "recipe", "metrics", "screen", "threads"}
+BASE = {"errors", "recipe", "metrics", "screen", "threads", "whole"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "threads": set(),
+    "whole": set(),
     "screen": {"errors"},
     "recipe": {"errors"},
     "metrics": {"errors"},
-    "data": {"errors", "recipe", "metrics"},
-    "models": {"errors", "recipe", "metrics"},
+    "data": {"errors", "recipe", "metrics", "whole"},
+    "models": {"errors", "recipe", "metrics", "whole"},
     "engine": {"errors", "recipe"},
     "training": {"errors", "recipe", "metrics", "engine"},
-    "runs": {"errors", "recipe", "metrics", "data", "models"},
+    "runs": {"errors", "recipe", "metrics", "whole", "data", "models"},
     "evaluation": {"errors", "recipe", "metrics", "engine", "data", "models", "runs"},
     "pipeline": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
     "use": {"errors", "recipe", "metrics", "screen", "engine", "data", "models", "runs", "evaluation"},

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from saccade.errors import DataError, DivergedError, LabelError, PictureError, ResourceError
+from saccade.models.catalogue import find_entry
 from saccade.pipeline import Place, train
 from saccade.recipe import make_recipe
 from saccade.runs import RunFolder
@@ -154,6 +156,10 @@ def test_given_parts_are_kept(tmp_path: Path, colours: Path) -> None:
     assert all(parts[name.split("/")[0]] == part for name, part in run.splits.items())
 
 
+def test_learning_rate_left_open_is_the_networks(finished: RunFolder) -> None:
+    assert finished.recipe.learning_rate == find_entry("lenet5").rate
+
+
 def test_plateau_schedule_and_early_stopping_end_a_run_that_does_not_improve(colours: Path, tmp_path: Path) -> None:
     changes = {"schedule": "constant", "patience": 2, "epochs": 40, "learning_rate": 1e-2}
     run = train(make_recipe("scratch", QUICK | changes), colours, Place(tmp_path))
@@ -176,3 +182,27 @@ def test_class_whose_pictures_are_all_broken_stops_before_training(colours: Path
     (root / "violet" / "only.png").write_text("not a picture")
     with pytest.raises(DataError, match="not one picture of 'violet' can be used"):
         train(make_recipe("scratch", QUICK), root, Place(tmp_path / "runs"))
+
+
+def test_training_begins_from_the_weights_of_another_run(finished: RunFolder, colours: Path, tmp_path: Path) -> None:
+    changes = QUICK | {"weights": str(finished.path / "weights" / "best.safetensors"), "train": "head"}
+    run = train(make_recipe("scratch", changes), colours, Place(tmp_path))
+    ours, theirs = run.load().network.state_dict(), finished.load().network.state_dict()
+    same = {name for name in ours if torch.equal(ours[name], theirs[name])}
+    assert {name for name in ours if not name.startswith("head.")} <= same
+    assert "head.logits.weight" not in same
+
+
+def test_timm_network_trains_through_the_pipeline(colours: Path, tmp_path: Path) -> None:
+    changes = QUICK | {"model": "timm/test_resnet", "image_size": 32}
+    run = train(make_recipe("scratch", changes), colours, Place(tmp_path))
+    assert run.load().network.spec.model == "timm/test_resnet"
+
+
+def test_timm_network_begins_from_the_weights_of_another_run(colours: Path, tmp_path: Path) -> None:
+    changes = QUICK | {"model": "timm/test_resnet", "image_size": 32}
+    first = train(make_recipe("scratch", changes), colours, Place(tmp_path))
+    again = changes | {"weights": str(first.path / "weights" / "best.safetensors"), "train": "head"}
+    second = train(make_recipe("scratch", again), colours, Place(tmp_path))
+    ours, theirs = second.load().network.state_dict(), first.load().network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("head."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from saccade.recipe import Augment, Fit, Recipe, make_recipe
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen
 from saccade.use.predict import Picture, Predictions, expand, predict
+from saccade.use.pretrained import names_a_network, pretrained
 from saccade.use.report import write_report
 
 
@@ -87,13 +88,28 @@ def train(
     return run
 
 
-def load(run: str | Path, *, device: str = "auto", weights: Literal["best", "last"] = "best") -> Classifier:
-    """The classifier in a run folder.
+def load(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    weights: Literal["best", "last"] = "best",
+    say: Callable[[str], None] | None = None,
+) -> Classifier:
+    """The classifier in a run folder; or, where there is no such folder, a published one such as `resnet50`.
+
+    Args:
+        run: a run folder, a network of the catalogue, or `timm/NAME`; the last two name ImageNet's classes.
+        device: auto, cpu, cuda, mps.
+        weights: of a run.
+        say: told where published weights come from, and their terms.
 
     Raises:
         RunError: there is no run there.
         WeightsError: its weights are damaged or from a newer version.
+        ResourceError: published weights are not here and cannot be downloaded.
     """
+    if names_a_network(run):
+        return Classifier(pretrained(str(run), say=say), device)
     return Classifier(RunFolder.open(run).load(weights), device)
 
 
@@ -101,7 +117,7 @@ class Classifier:
     """A trained network, ready for new pictures.
 
     Args:
-        trained: out of a run folder.
+        trained: out of a run folder, or published.
         device: auto, cpu, cuda, mps.
     """
 

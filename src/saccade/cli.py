@@ -218,7 +218,9 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: RunArgument,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder, or a published network: resnet50, timm/convnext_atto.")
+    ],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders or globs.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     output: Annotated[Path | None, typer.Option(help="Write a CSV with exactly one row per picture here.")] = None,
@@ -233,12 +235,14 @@ def predict(
       saccade predict runs/animals dog.jpg
 
       saccade predict runs/animals holiday/ --top 1 --output predictions.csv
+
+      saccade predict resnet50 photo.jpg --top 3
     """
     from saccade.api import load
     from saccade.errors import DataError
     from saccade.use.predict import Predictions, in_words, write_predictions
 
-    found: Predictions = load(run, device=device).predict(paths, top=top)
+    found: Predictions = load(run, device=device, say=_screen(quiet=False).say).predict(paths, top=top)
     if output is not None:
         write_predictions(output, found, top)
     for prediction in found:

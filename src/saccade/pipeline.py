@@ -64,9 +64,7 @@ class Pictures(NamedTuple):
         return np.asarray(self.rows[self.parts == part], dtype=np.int64)
 
 
-def train(
-    recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None
-) -> RunFolder:
+def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None) -> RunFolder:
     """Train a network on labelled pictures and judge it on those it never saw.
 
     Args:
@@ -100,9 +98,15 @@ def train(
 
 
 def _resolve(recipe: Recipe) -> Recipe:
-    """Every open field filled in: those of the recipe itself, then those the network decides."""
-    size = recipe.image_size or find_entry(recipe.model).image_size
-    return recipe.resolved().model_copy(update={"image_size": size, "workers": recipe.workers or num_cores()})
+    """Every open field filled in: first those that the network and the machine decide, then the recipe's own."""
+    entry = find_entry(recipe.model)
+    found: dict[str, object] = {
+        "image_size": recipe.image_size or entry.image_size,
+        "workers": recipe.workers or num_cores(),
+    }
+    if recipe.learning_rate is None and recipe.optimizer == "adamw":
+        found["learning_rate"] = entry.rate
+    return recipe.model_copy(update=found).resolved()
 
 
 def _pack(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
@@ -156,9 +160,7 @@ def _start_run(place: Place, recipe: Recipe, shown: Pictures, log: RecordingScre
 def _network(recipe: Recipe, shown: Pictures, device: torch.device, screen: Screen) -> Network:
     """First weights, and what learns: models/catalogue.py, models/weights.py, training/freeze.py."""
     pack = shown.pack
-    spec = NetworkSpec(
-        recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head
-    )
+    spec = NetworkSpec(recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head)
     network = build_network(spec, recipe.seed)
     if recipe.weights == "none":
         network.normalise.set(*_statistics(shown))

@@ -33,7 +33,7 @@ STRENGTHS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 # Highest learning rate and weight decay of each optimizer, where the recipe names none.
 OPTIMIZER_DEFAULTS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"adamw": (3e-3, 1e-2), "adam": (1e-3, 0.0), "sgd": (5e-2, 5e-4), "rmsprop": (1e-3, 0.0)}
+    {"adamw": (1e-3, 1e-2), "adam": (1e-3, 0.0), "sgd": (5e-2, 5e-4), "rmsprop": (1e-3, 0.0)}
 )
 
 
@@ -65,7 +65,9 @@ class Recipe(BaseModel):
     epochs: int = Field(20, ge=1, le=100_000, description="how often every training picture is seen")
     batch_size: int = Field(64, ge=1, le=65_536, description="pictures per update")
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = Field("adamw", description="how weights are updated")
-    learning_rate: float | None = Field(None, gt=0, le=10, description="highest rate; default: by optimizer")
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="highest rate; default: by optimizer and network"
+    )
     weight_decay: float | None = Field(None, ge=0, le=1, description="pull towards zero; default: by optimizer")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd (Nesterov) and rmsprop")
     schedule: Literal["onecycle", "cosine", "plateau", "constant"] = Field(

@@ -23,6 +23,7 @@ from saccade.metrics import Evaluation
 from saccade.models.network import Network
 from saccade.models.weights import load_network, save_network
 from saccade.recipe import Recipe, make_recipe
+from saccade.whole import whole_file
 
 RESULTS_HEADER = (
     "epoch",
@@ -229,9 +230,8 @@ class RunFolder:
         self._write_text(name, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
 
     def _write_text(self, name: str, text: str) -> None:
-        partial = self.path / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(self.path / name)
+        with whole_file(self.path / name) as partial:
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def _read_json(self, name: str) -> Any:
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+
+from saccade.whole import whole_file
 
 # What a spreadsheet takes for a formula at the beginning of a cell, and the quote that disarms it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,8 +34,7 @@ def unescape_cell(text: str) -> str:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a whole CSV file, UTF-8, under its final name only once it is complete."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         plain = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in chain((header,), rows):
@@ -42,9 +42,6 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
             # Python 3.11 and 3.12 put no quotes around a carriage return, and the row falls apart when it is read.
             has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
             (quoted if has_return else plain).writerow(cells)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

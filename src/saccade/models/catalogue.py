@@ -43,6 +43,10 @@ class Entry:
         source: the paper, by link, or who made it.
         year: of the paper.
         torchvision_name: (model, our parameter's name) -> torchvision's name of it, where torchvision has the model.
+        rate: highest rate of AdamW's one-cycle from random weights, where the recipe names none. Flat networks bear
+            more. Test accuracy measured at batch 64, one run each: cnn1 on MNIST, 3 epochs, 98.5 % at 3e-3 and 98.6 %
+            at 8e-3 (means of 3 seeds); lenet5 on CIFAR-10, 3 epochs, batch 32, 55.8 % at 1e-3, 58.3 % at 3e-3,
+            57.2 % at 5e-3; cnn4 on cats and dogs at 64 pixels, 10 epochs, batch 32, 65.5 % at 1e-3, 58.0 % at 3e-3.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Entry:
     source: str
     year: int
     torchvision_name: Callable[[str, str], str] | None = None
+    rate: float = 1e-3
 
 
 def _variants(shared: Entry, parameters: dict[str, int]) -> tuple[Entry, ...]:
@@ -74,9 +79,9 @@ _BATCH_NORM = "https://arxiv.org/abs/1502.03167"
 
 # Columns: name, builder, image_size, in_channels, num_classes, parameters, idea, source, year, torchvision_name.
 _ENTRIES = (
-    Entry("cnn1", cnn1, 28, 1, 10, 54_410, "one convolution, one pooling", "the usual MNIST exercise", 2015),
+    Entry("cnn1", cnn1, 28, 1, 10, 54_410, "one convolution, one pooling", "the usual MNIST exercise", 2015, rate=8e-3),
     Entry("cnn4", cnn4, 224, 3, 3, 2_283_779, "four convolutions, hand-made", "the usual photo exercise", 2015),
-    Entry("lenet5", lenet5, 32, 3, 10, 62_006, "convolve, pool, repeat, connect", _LENET, 1998),
+    Entry("lenet5", lenet5, 32, 3, 10, 62_006, "convolve, pool, repeat, connect", _LENET, 1998, rate=3e-3),
     Entry("alexnet", alexnet, 224, 3, 1000, 61_100_840, "AlexNet in one column", _ONE_TOWER, 2014, alexnet_name),
     Entry("alexnet_lrn", alexnet_lrn, 227, 3, 1000, 60_965_224, "ReLU, dropout, two GPUs", _ALEXNET, 2012),
     Entry("alexnet_bn", alexnet_bn, 227, 3, 10, 58_325_066, "AlexNet with BatchNorm", _BATCH_NORM, 2015),

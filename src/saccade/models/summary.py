@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
@@ -91,16 +91,23 @@ def outline(spec: NetworkSpec) -> Network:
 
 
 def layer_table(network: Network) -> LayerTable:
-    """Walk one picture through a network, auxiliary classifiers left out, and note what comes out of every layer."""
+    """Walk one picture through a network, auxiliary classifiers left out, and note what comes out of every layer.
+
+    A module that holds layers has a row where it has parameters beside theirs, such as a class token.
+    """
     with FlopCounterMode(display=False) as counter:
         shapes = _output_shapes(network)
     flops = counter.get_flop_counts()
     modules = dict(network.named_modules())
+    counts = _counts(network, shapes)
     rows = tuple(
-        LayerRow(name, type(modules[name]).__name__, shape, *_own(modules[name]), _flops(flops, modules, name) // 2)
+        LayerRow(name, type(modules[name]).__name__, shape, *counts[name], _flops(flops, modules, name) // 2)
         for name, shape in shapes.items()
+        if counts[name][0] or not (list(modules[name].children()) or isinstance(modules[name], nn.Identity))
     )
-    return LayerTable(network.spec, rows, *_count(network), counter.get_total_flops() // 2)
+    sizes = [(math.prod(p.shape), p.requires_grad) for p in network.parameters()]
+    learning = sum(size for size, learns in sizes if learns)
+    return LayerTable(network.spec, rows, sum(size for size, _ in sizes), learning, counter.get_total_flops() // 2)
 
 
 def catalogue_rows(pattern: str = "*") -> list[CatalogueRow]:
@@ -171,18 +178,17 @@ def _published(model: str) -> Published | None:
 
 
 def _output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """By name, of every layer; also of a module that has parameters beside those of its layers, like a class token."""
+    """By name, of every module that was called and returned one tensor."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Callable[[nn.Module, Any, object], None]:
         def hook(module: nn.Module, inputs: Any, output: object) -> None:
-            if isinstance(output, Tensor) and not isinstance(module, nn.Identity):
+            if isinstance(output, Tensor):
                 shapes[name] = tuple(output.shape[1:])
 
         return hook
 
-    shown = [(name, module) for name, module in network.named_modules() if name and _is_row(module)]
-    handles = [module.register_forward_hook(note(name)) for name, module in shown]
+    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
     was_training = network.training
     network.eval()
     try:
@@ -197,17 +203,18 @@ def _output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _is_row(module: nn.Module) -> bool:
-    return not list(module.children()) or any(True for _ in module.parameters(recurse=False))
-
-
-def _count(module: nn.Module, *, recurse: bool = True) -> tuple[int, int]:
-    sizes = [(math.prod(p.shape), p.requires_grad) for p in module.parameters(recurse)]
-    return sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
-
-
-def _own(module: nn.Module) -> tuple[int, int]:
-    return _count(module, recurse=False)
+def _counts(network: Network, shapes: Mapping[str, object]) -> dict[str, tuple[int, int]]:
+    """Parameters and how many of them learn; those of a module that was never called go to the one around it."""
+    counts = dict.fromkeys(shapes, (0, 0))
+    for name, parameter in network.named_parameters():
+        owner = name
+        while owner and owner not in shapes:
+            owner = owner.rpartition(".")[0]
+        if owner:
+            size = math.prod(parameter.shape)
+            before, learning = counts[owner]
+            counts[owner] = (before + size, learning + size * parameter.requires_grad)
+    return counts
 
 
 def _flops(flops: dict[str, Any], modules: dict[str, nn.Module], name: str) -> int:

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -41,7 +42,9 @@ class TimmFacts(NamedTuple):
         mean: of the pixels, per channel, in 0..255.
         std: likewise.
         crop_share: share of the picture's shorter side that the published accuracy saw.
-        interpolation: bicubic, bilinear ... as timm calls it.
+        crop_mode: center, border or squash, as timm calls it.
+        interpolation: bicubic, bilinear ... likewise.
+        has_classifier: whether the published weights have one.
         fixed_size: another size needs another network.
         licence: of the weights, as timm writes it; "" where it says nothing.
         repository: of the weights at Hugging Face; "" where there are none.
@@ -56,7 +59,9 @@ class TimmFacts(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_share: float
+    crop_mode: str
     interpolation: str
+    has_classifier: bool
     fixed_size: bool
     licence: str
     repository: str
@@ -142,7 +147,9 @@ def timm_facts(model: str) -> TimmFacts:
         mean=tuple(255 * value for value in config.mean),
         std=tuple(255 * value for value in config.std),
         crop_share=config.crop_pct,
+        crop_mode=config.crop_mode,
         interpolation=config.interpolation,
+        has_classifier=bool(config.num_classes),
         fixed_size=config.fixed_input_size,
         licence=config.license or "",
         repository=config.hf_hub_id or "",
@@ -169,7 +176,7 @@ def timm_network(spec: NetworkSpec) -> TimmNetwork:
         ModelError: timm cannot build it for pictures of this size or colour.
     """
     facts = timm_facts(spec.model)
-    model = create(spec)
+    model = create(replace(spec, num_classes=0) if spec.head else spec)
     names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
     if len(names) < len(model.state_dict()):
         raise ModelError(f"{spec.model} shares weights between layers, which a file of weights cannot hold")

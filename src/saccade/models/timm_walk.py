@@ -179,7 +179,9 @@ class _Walker(nn.Module):
         result = _mark(features) if isinstance(features, Tensor) else tuple(features)
         with self.notes_of_head.of(self.model):
             logits = self.model.forward_head(_cut_off(features))  # type: ignore[operator]
-        own = {name: value for name, value in self.model._parameters.items() if value is not None}
+        own = {
+            name: value for name, value in self.model._parameters.items() if value is not None and value.requires_grad
+        }
         first = logits if isinstance(logits, Tensor) else logits[0]
         gradients = torch.autograd.grad(first.sum(), list(own.values()), allow_unused=True) if own else ()
         return result, frozenset(name for name, each in zip(own, gradients, strict=True) if each is not None)

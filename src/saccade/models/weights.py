@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -35,6 +34,9 @@ from saccade.models.published import (
     torchvision_naming,
 )
 from saccade.models.tensor_files import StoredTensors, first_bytes, open_safetensors, open_tensors
+from saccade.models.timm import TimmNetwork
+from saccade.models.timm_weights import load_timm_weights
+from saccade.whole import whole_file
 
 WEIGHTS_FORMAT = 1
 
@@ -87,11 +89,8 @@ def save_network(path: Path, network: Network, extra: Mapping[str, Any]) -> None
         "extra": dict(extra),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"saccade": json.dumps(card, sort_keys=True, ensure_ascii=True)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={"saccade": json.dumps(card, sort_keys=True, ensure_ascii=True)})
 
 
 def load_network(path: Path) -> LoadedWeights:
@@ -174,6 +173,8 @@ def initialise(network: Network, weights: str) -> LoadReport:
     """
     if weights == "none":
         return LoadReport(source="random weights", num_loaded=0, new_head=True)
+    if isinstance(network, TimmNetwork) and not _is_own_file(weights):
+        return load_timm_weights(network, weights)
     published = _find_published(network.spec.model, weights)
     if published is not None:
         return _load_published(network, fetch(published), published)
@@ -187,6 +188,11 @@ def initialise(network: Network, weights: str) -> LoadReport:
         if path.name == known.file_name and has_checksum(path, known.checksum):
             return _load_published(network, path, known)
     return _load_stored(network, open_tensors(path))
+
+
+def _is_own_file(weights: str) -> bool:
+    path = Path(weights)
+    return weights.endswith(".safetensors") and path.is_file() and "saccade" in open_safetensors(path).metadata
 
 
 def _find_published(model: str, weights: str) -> PublishedWeights | None:
