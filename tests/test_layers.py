@@ -26,12 +26,13 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
     "use": {"errors", "recipe", "metrics", "screen", "engine", "data", "models", "runs", "evaluation"},
     "api": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use"},
-    "cli": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"},
+    "flags": {"errors", "recipe"},
+    "cli": BASE | {"flags", "engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"},
     "__main__": {"cli", "threads"},
     "__init__": {"api", "errors"},
 }
 # The optional or heavy libraries that belong to one file or folder.
-OWNERS = {"h5py": {"models/keras.py"}, "typer": {"cli.py"}, "jinja2": {"use"}, "matplotlib": {"use"}}
+OWNERS = {"h5py": {"models/keras.py"}, "typer": {"cli.py", "flags.py"}, "jinja2": {"use"}, "matplotlib": {"use"}}
 
 
 def _modules() -> list[Path]:

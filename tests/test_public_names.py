@@ -11,7 +11,7 @@ import pytest
 
 import saccade
 from saccade.api import train
-from saccade.cli import FLAG_GROUPS
+from saccade.flags import FLAG_GROUPS
 from saccade.recipe import Recipe
 
 HEAVY = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "joblib", "pydantic", "yaml"}

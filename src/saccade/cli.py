@@ -5,53 +5,25 @@ This is the only file that imports inside functions, so that `saccade --help` ne
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from saccade.errors import SaccadeError, UsageError
-from saccade.recipe import PRESETS, Recipe, make_recipe
+from saccade.flags import AsJson, Debug, Device, Quiet, RunArgument, train_parameters, with_parameters
+from saccade.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
     from saccade.screen import Screen
 
 EXIT_BUG, EXIT_INTERRUPTED = 1, 130
 _COMMANDS = ("demo", "train", "evaluate", "predict", "report", "models")
-
-# The flags of `train` by the heading they stand under in its help; a field that is not here is a test's failure.
-FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "Network": ("model", "weights", "train", "head", "image_size", "fit"),
-        "Augmentation": ("augment", "flip", "shift", "rotation", "zoom", "fill", "fill_value"),
-        "Training": (
-            "epochs",
-            "batch_size",
-            "optimizer",
-            "learning_rate",
-            "weight_decay",
-            "momentum",
-            "schedule",
-            "label_smoothing",
-            "patience",
-        ),
-        "Pictures": ("val_share", "test_share", "max_bad", "strict", "allow_empty_class", "max_pixels", "reduce_large"),
-        "Machine": ("device", "workers", "seed", "deterministic"),
-    }
-)
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, for example runs/animals.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 
 app = typer.Typer(
     name="saccade",
@@ -313,44 +285,4 @@ def _screen(quiet: bool) -> Screen:
     return QuietScreen() if quiet else RichScreen()
 
 
-def _flag(field: str, group: str) -> inspect.Parameter:
-    """A field of the recipe as a flag; None means that it was not given."""
-    about = Recipe.model_fields[field]
-    default = "" if about.default is None or about.annotation is bool else f" [{about.default}]"
-    names = [f"--{field.replace('_', '-')}"]
-    if about.annotation is bool:
-        names = [f"{names[0]}/--no-{field.replace('_', '-')}"]
-    option = typer.Option(*names, help=f"{about.description}{default}", rich_help_panel=group, show_default=False)
-    annotation = Annotated[about.annotation | None, option]  # type: ignore[name-defined]
-    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _train_parameters() -> list[inspect.Parameter]:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    recipes = f"A preset ({', '.join(PRESETS)}) or a .yaml file."
-    own: list[tuple[str, Any, Any]] = [
-        ("pictures", Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")], keyword),
-        ("recipe", Annotated[str, typer.Option(help=recipes)], "scratch"),
-        ("project", Annotated[Path, typer.Option(help="Folder in which run folders are made.")], Path("runs")),
-        ("name", Annotated[str | None, typer.Option(help="Of the run; numbered when taken.")], None),
-        ("as_json", AsJson, False),
-        ("quiet", Quiet, False),
-        ("debug", Debug, False),
-    ]
-    parameters = [
-        inspect.Parameter(
-            name, keyword, annotation=kind, default=inspect.Parameter.empty if name == "pictures" else default
-        )
-        for name, kind, default in own
-    ]
-    return parameters + [_flag(field, group) for group, fields in FLAG_GROUPS.items() for field in fields]
-
-
-def _with_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
-    """Give a command the flags that typer should see."""
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-app.command("train")(_with_parameters(_train_command, _train_parameters()))
+app.command("train")(with_parameters(_train_command, train_parameters()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torchvision
 
@@ -55,6 +56,8 @@ def test_multiply_adds_are_those_that_torchvision_publishes(name: str) -> None:
     "model", ["resnet18", "densenet_cifar", "timm/test_vit", "timm/convnext_atto", "timm/test_maxvit"]
 )
 def test_parameters_of_the_rows_add_up_to_the_total(model: str) -> None:
+    if model.startswith("timm/") and not timm.is_model(model.removeprefix("timm/")):
+        pytest.skip(f"timm {timm.__version__} has no {model}")
     size = CATALOGUE[model].image_size if model in CATALOGUE else 160
     found = table(model, image_size=size)
     assert sum(row.parameters for row in found.rows) == found.parameters

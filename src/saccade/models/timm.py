@@ -16,7 +16,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -217,13 +217,27 @@ def create(spec: NetworkSpec, weights_file: str | None = None) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about names and functions of timm's own
-            model: nn.Module = _timm().create_model(facts.name, **options)
+            model = _create(facts.name, options)
     except _REFUSALS as error:
         raise _cannot(spec, facts, error) from None
     for module in model.modules():
         for name in list(module._non_persistent_buffers_set):
             buffer = module._buffers[name]
             module.register_buffer(name, buffer if buffer is None else buffer.clone())
+    return model
+
+
+def _create(name: str, options: dict[str, Any]) -> nn.Module:
+    build = partial(_timm().create_model, name, **options)
+    try:
+        model: nn.Module = build()
+    except RuntimeError:
+        if not torch.empty(0).is_meta:
+            raise
+        # timm 1.0.20 reads numbers out of tensors while it builds, which needs tensors that have some.
+        with torch.device("cpu"):
+            model = build()
+        model.to("meta")
     return model
 
 
