@@ -258,9 +258,10 @@ def models(
     """
     from saccade.models.catalogue import find_entry
     from saccade.models.network import NetworkSpec
+    from saccade.models.published import published_sets
     from saccade.models.summary import catalogue_rows, layer_table, outline, timm_rows
     from saccade.training.freeze import freeze
-    from saccade.use.tables import catalogue_in_words, layers_in_words, timm_in_words
+    from saccade.use.tables import catalogue_in_words, layers_in_words, published_in_words, timm_in_words
 
     if name is not None:
         entry = find_entry(name)
@@ -269,6 +270,8 @@ def models(
         freeze(network, train)
         table = layer_table(network)
         print(json.dumps(table.to_json()) if as_json else layers_in_words(table))
+        if not (as_json or name.startswith("timm/")):
+            print(published_in_words(published_sets(name)))
         return
     timms, rows = (timm_rows(pattern), []) if timm else ([], catalogue_rows(pattern))
     if not (timms or rows):

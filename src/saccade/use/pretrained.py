@@ -11,11 +11,9 @@ from saccade.data.decode import DecodeRules
 from saccade.data.prepare import Preparation
 from saccade.errors import ModelError, RecipeError
 from saccade.models.catalogue import CATALOGUE, build_network, find_entry
-from saccade.models.fitting import LoadReport
-from saccade.models.network import Network, NetworkSpec
+from saccade.models.network import NetworkSpec
 from saccade.models.published import imagenet_class_names, published_sets
-from saccade.models.timm import PREFIX, TimmFacts, TimmNetwork, timm_facts
-from saccade.models.timm_weights import load_timm_weights
+from saccade.models.timm import PREFIX, TimmFacts, timm_facts
 from saccade.models.weights import initialise
 from saccade.recipe import Fit
 from saccade.runs import TrainedNetwork
@@ -58,7 +56,7 @@ def pretrained(model: str, weights: str = "default", say: Callable[[str], None] 
     find_entry(model)  # an unknown name is said to be unknown
     published = _of_timm(model, weights) if model.startswith(PREFIX) else _of_torchvision(model, weights)
     network = build_network(NetworkSpec(model, len(published.class_names), published.image_size))
-    report = _load(network, weights)
+    report = initialise(network, weights)
     if say:
         for line in report.in_words():
             say(line)
@@ -68,10 +66,6 @@ def pretrained(model: str, weights: str = "default", say: Callable[[str], None] 
     return TrainedNetwork(
         network.eval(), published.class_names, Preparation(published.image_size, 3, published.fit, rules)
     )
-
-
-def _load(network: Network, weights: str) -> LoadReport:
-    return load_timm_weights(network, weights) if isinstance(network, TimmNetwork) else initialise(network, weights)
 
 
 def _of_torchvision(model: str, weights: str) -> _Published:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saccade.metrics import Evaluation
+from saccade.models.published import PublishedWeights
 from saccade.models.summary import CatalogueRow, LayerTable
 from saccade.models.timm import PREFIX, TimmFacts
 
@@ -48,6 +49,20 @@ def layers_in_words(table: LayerTable) -> str:
             f"multiply-adds per picture {table.multiply_adds:,}",
         ]
     )
+
+
+def published_in_words(sets: Sequence[PublishedWeights]) -> str:
+    """The weights that are published for a network: accuracy as published, size, licence and how they were made."""
+    if not sets:
+        return "published weights: none"
+    lines = ["published weights, for --weights NAME (accuracies as published, on ImageNet):"]
+    for found in sets:
+        accuracy = (
+            f"{found.top1} % top-1, {found.top5} % top-5 at {found.image_size} pixels" if found.top1 else "no head"
+        )
+        default = "   (--weights default)" if found.is_default else ""
+        lines.append(f"  {found.name}   {accuracy}   {found.file_megabytes:.0f} MB   {found.recipe}{default}")
+    return "\n".join([*lines, *(f"  licence: {licence}" for licence in sorted({one.licence for one in sets}))])
 
 
 def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:

@@ -1,0 +1,30 @@
+"""Tables for the terminal: their numbers are those of the second source."""
+
+from __future__ import annotations
+
+from torchvision.models import ResNet50_Weights
+
+from saccade.models.published import published_sets
+from saccade.use.tables import published_in_words
+
+
+def test_published_weights_are_listed_with_accuracy_size_and_licence() -> None:
+    printed = published_in_words(published_sets("resnet50"))
+    for member in ResNet50_Weights:
+        accuracy = member.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        line = next(line for line in printed.splitlines() if f"  {member.name} " in line)
+        assert f"{accuracy} % top-1" in line
+        assert f"{member.meta['_file_size']:.0f} MB" in line
+    assert "non-commercial" in printed
+
+
+def test_default_of_the_published_weights_is_marked() -> None:
+    marked = [
+        line for line in published_in_words(published_sets("resnet50")).splitlines() if "--weights default" in line
+    ]
+    assert len(marked) == 1
+    assert ResNet50_Weights.DEFAULT.name in marked[0]
+
+
+def test_network_without_published_weights_says_so() -> None:
+    assert published_in_words(published_sets("lenet5")) == "published weights: none"
