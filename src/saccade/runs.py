@@ -94,7 +94,8 @@ class RunFolder:
             raise RunError(
                 f"this is not a run of saccade: {there}",
                 where=str(path),
-                remedy="name a folder that `saccade train` made, for example runs/animals",
+                remedy="name a folder that `saccade train` made, for example runs/animals; "
+                "to predict, a network that `saccade models` lists will do too",
             )
         return run
 
