@@ -189,3 +189,36 @@ def test_output_into_a_closed_pipe_ends_quietly(finished: RunFolder, colours: Pa
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)  # noqa: S602
     assert done.stdout.count("\n") == 1
     assert "rror" not in done.stderr
+
+
+def test_no_arguments_show_the_help_and_no_empty_error(capsys: Captured) -> None:
+    code, printed = _mistake([], capsys)
+    assert code == 2
+    assert "error" not in printed
+
+
+def test_e22_terminal_without_unicode_gets_an_answer_not_an_error() -> None:
+    own = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "saccade", "models", "lenet5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=own)
+    assert "pictures of 32?32?3" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_full_disk_behind_stdout_exits_with_4(finished: RunFolder) -> None:
+    command = f"{sys.executable} -m saccade evaluate {finished.path} --quiet > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
+    assert "bug" not in done.stderr
+    assert done.returncode == 4
+
+
+def test_refusal_of_the_system_exits_with_4_and_names_the_place(
+    finished: RunFolder, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise OSError(28, "No space left on device", "runs/a/report.html")
+
+    monkeypatch.setattr("saccade.runs.RunFolder.open", refuse)
+    code, printed = _mistake(["report", "anything"], capsys)
+    assert code == 4
+    assert "where: runs/a/report.html" in printed

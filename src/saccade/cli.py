@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from saccade.errors import SaccadeError, UsageError
+from saccade.errors import ResourceError, SaccadeError, UsageError
 from saccade.flags import AsJson, Debug, Device, Quiet, RunArgument, train_parameters, with_parameters
 from saccade.recipe import Recipe, make_recipe
 
@@ -48,6 +48,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
         _complain(error)
         return error.exit_code
     except TyperException as error:
+        if not error.format_message():  # no arguments at all: the help was printed
+            return UsageError.exit_code
         command = next((word for word in arguments if word in _COMMANDS), "")
         remedy = f"saccade {command} --help" if command else "saccade --help"
         _complain(UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples"))
@@ -58,6 +60,13 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does: nothing to complain about
         return 0
+    except OSError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        place = str(error.filename) if error.filename else None
+        remedy = "check the free space and the permissions there, then run the same command again"
+        _complain(ResourceError(f"the system refused: {error.strerror or error}", where=place, remedy=remedy))
+        return ResourceError.exit_code
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()

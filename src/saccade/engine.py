@@ -46,7 +46,8 @@ def describe_device(device: torch.device) -> str:
     """The device in words, for the first line of a run."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    cores = num_cores()
+    return f"cpu, {cores} core{'s' if cores > 1 else ''}" if device.type == "cpu" else str(device)
 
 
 def make_deterministic(wanted: bool) -> None:
