@@ -171,7 +171,9 @@ def test_report_names_the_page_it_wrote(finished: RunFolder, capsys: Captured, t
 def test_interrupt_exits_with_130_and_leaves_no_half_file(colours: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "saccade", "train", str(colours), "--model", "lenet5", "--epochs", "5000"]
     own = os.environ | {"SACCADE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, "--project", str(tmp_path / "runs"), "--workers", "1"], env=own)
+    process = subprocess.Popen(
+        [*command, "--project", str(tmp_path / "runs"), "--workers", "1"], env=own, stderr=subprocess.PIPE, text=True
+    )
     results = tmp_path / "runs" / colours.name / "results.csv"
     deadline = time.monotonic() + 120
     while not (results.exists() and results.read_text().count("\n") > 2):
@@ -179,7 +181,9 @@ def test_interrupt_exits_with_130_and_leaves_no_half_file(colours: Path, tmp_pat
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopped; what was written so far is whole" in printed
     assert not list(tmp_path.rglob("*.partial*"))
     assert results.read_text().endswith("\n")
 
@@ -222,3 +226,54 @@ def test_refusal_of_the_system_exits_with_4_and_names_the_place(
     code, printed = _mistake(["report", "anything"], capsys)
     assert code == 4
     assert "where: runs/a/report.html" in printed
+
+
+@pytest.mark.parametrize("output", [".", "nowhere/x.csv"])
+def test_output_that_cannot_be_written_is_said_before_the_work(
+    finished: RunFolder, colours: Path, capsys: Captured, output: str
+) -> None:
+    code, printed = _mistake(["predict", str(finished.path), str(colours), "--output", output], capsys)
+    assert code == 2
+    assert "--output" in printed
+
+
+def test_folder_without_pictures_and_glob_without_files_keep_a_row(
+    finished: RunFolder, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "empty").mkdir()
+    paths = [str(tmp_path / "empty"), str(tmp_path / "*.png")]
+    assert run_command_line(["predict", str(finished.path), *paths]) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_batch_of_one_that_batch_norm_cannot_learn_from_is_explained(
+    colours: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    command = ["train", str(colours), "--model", "resnet18", "--image-size", "32", "--batch-size", "1", "--epochs", "1"]
+    code, printed = _mistake([*command, "--workers", "1", "--quiet", "--project", str(tmp_path)], capsys)
+    assert code == 2
+    assert "--batch-size 2" in printed
+
+
+def test_mistake_in_what_learns_leaves_no_run_folder(colours: Path, tmp_path: Path, capsys: Captured) -> None:
+    command = ["train", str(colours), "--model", "lenet5", "--train", "layer9", "--workers", "1", "--quiet"]
+    assert _mistake([*command, "--project", str(tmp_path / "runs")], capsys)[0] == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_e04_sigterm_while_training_exits_with_143_and_says_so(colours: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "saccade", "train", str(colours), "--model", "lenet5", "--epochs", "5000"]
+    own = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--project", str(tmp_path / "runs"), "--workers", "1"], env=own, stderr=subprocess.PIPE, text=True
+    )
+    results = tmp_path / "runs" / colours.name / "results.csv"
+    deadline = time.monotonic() + 120
+    while not results.exists():
+        assert time.monotonic() < deadline, "the training did not begin"
+        time.sleep(0.1)
+    process.terminate()
+    printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert "stopped by SIGTERM" in printed
+    assert not list(tmp_path.rglob("*.partial*"))

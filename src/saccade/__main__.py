@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from io import TextIOWrapper
+from types import FrameType
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends like Ctrl-C does: every `finally` runs, so workers stop and half-made packs are removed."""
+    sys.stderr.write("\nstopped by SIGTERM; what was written so far is whole, nothing half-written is left\n")
+    sys.exit(128 + number)
 
 
 def main() -> None:
@@ -11,6 +19,7 @@ def main() -> None:
     from saccade.threads import calm_threads
 
     calm_threads()
+    signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that cannot show × gets a question mark, not an error
             stream.reconfigure(errors="replace")

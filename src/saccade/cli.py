@@ -41,7 +41,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code and never shows a traceback for a user's mistake."""
     try:
         result = app(list(arguments), standalone_mode=False, prog_name="saccade")
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
+            _say_stopped()
+        return code
     except SaccadeError as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -55,7 +58,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         _complain(UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples"))
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\nstopped; what was written so far is whole, nothing half-written is left\n")
+        _say_stopped()
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does: nothing to complain about
@@ -73,6 +76,17 @@ def run_command_line(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: saccade has a bug: {type(error).__name__}: {error}\n")
         sys.stderr.write("what to do: please report it with the output of the same command and --debug\n")
         return EXIT_BUG
+
+
+def _say_stopped() -> None:
+    sys.stderr.write("\nstopped; what was written so far is whole, nothing half-written is left\n")
+
+
+def _check_output(output: Path | None) -> None:
+    """A mistyped place is said before the work, not after it."""
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        what = "is a folder" if output.is_dir() else "would lie in a folder that does not exist"
+        raise UsageError(f"the file to write {what}", where=f"--output {output}", remedy="name a file to write")
 
 
 def _complain(error: SaccadeError) -> None:
@@ -185,6 +199,7 @@ def evaluate(
     from saccade.runs import RunFolder, write_predictions
     from saccade.use.tables import evaluation_in_words
 
+    _check_output(output)
     folder, where = RunFolder.open(run), choose_device(device)
     trained = folder.load()
     trained.network.to(where)
@@ -192,9 +207,9 @@ def evaluate(
         work = Work(num_cores(), False, lambda done, total: bar(done, ""))
         rows = reopen_pictures(folder, trained, pictures, work)
     found = judge(trained, rows, where)
+    print(json.dumps(found.to_json()) if as_json else evaluation_in_words(found))
     if output is not None:
         write_predictions(output, found)
-    print(json.dumps(found.to_json()) if as_json else evaluation_in_words(found))
 
 
 @app.command()
@@ -223,11 +238,12 @@ def predict(
     from saccade.errors import DataError
     from saccade.use.predict import Predictions, in_words, write_predictions
 
+    _check_output(output)
     found: Predictions = load(run, device=device, say=_screen(quiet=False).say).predict(paths, top=top)
-    if output is not None:
-        write_predictions(output, found, top)
     for prediction in found:
         print(json.dumps(prediction.to_json()) if as_json else in_words(prediction))
+    if output is not None:
+        write_predictions(output, found, top)
     if not any(prediction.guesses for prediction in found):
         return DataError.exit_code
     return 0

@@ -71,7 +71,7 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _flag(field: str, group: str) -> inspect.Parameter:
     """A field of the recipe as a flag; None means that it was not given."""
     about = Recipe.model_fields[field]
-    default = "" if about.default is None or about.annotation is bool else f" [{about.default}]"
+    default = "" if about.default is None or about.annotation is bool else f" (default: {about.default})"
     names = [f"--{field.replace('_', '-')}"]
     if about.annotation is bool:
         names = [f"{names[0]}/--no-{field.replace('_', '-')}"]

@@ -27,6 +27,7 @@ from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
 from saccade.data.split import check_splits, make_splits
 from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores, threads_for
+from saccade.errors import RecipeError
 from saccade.evaluation.evaluate import Rows, evaluate
 from saccade.models.catalogue import build_network, find_entry
 from saccade.models.network import Network, NetworkSpec, side_of
@@ -89,8 +90,8 @@ def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, scre
     pack = _pack(listing, recipe, log)
     shown = _split(listing, pack, recipe, log)
     clock.lap("pictures")
-    run = _start_run(place or Place(), recipe, shown, log)
     network = _network(recipe, shown, device, log)
+    run = _start_run(place or Place(), recipe, shown, log)
     _fit(network, recipe, shown, run, log)
     clock.lap("training")
     _judge(run, shown, device, clock, log)
@@ -205,7 +206,20 @@ def _fit(network: Network, recipe: Recipe, shown: Pictures, run: RunFolder, scre
         if recipe.patience:
             callbacks.append(EarlyStopping(recipe.patience))
         with threads_for(recipe.batch_size * layer_table(network).multiply_adds):
-            fit(network, parts, recipe, callbacks)
+            _fit_or_explain(network, parts, recipe, callbacks)
+
+
+def _fit_or_explain(network: Network, parts: Parts, recipe: Recipe, callbacks: list[Callback]) -> None:
+    try:
+        fit(network, parts, recipe, callbacks)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RecipeError(
+            "BatchNorm cannot learn from one picture at a time where a stage leaves a single position of it",
+            where=f"batch_size {recipe.batch_size}, image_size {recipe.image_size}",
+            remedy="use --batch-size 2 or more, or a larger --image-size",
+        ) from None
 
 
 def _judge(run: RunFolder, shown: Pictures, device: torch.device, clock: _Clock, screen: Screen) -> None:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saccade.errors import RecipeError, WeightsError
+from saccade.errors import RecipeError, ResourceError, WeightsError
 from saccade.models.catalogue import build_network, find_entry
 from saccade.models.fitting import OWN_NAMING, LoadReport, Origin, PixelScale, fit_tensors, shorten
 from saccade.models.keras import CAFFE_PIXELS, HDF5_SIGNATURE, open_keras
@@ -90,7 +91,11 @@ def save_network(path: Path, network: Network, extra: Mapping[str, Any]) -> None
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with whole_file(path) as partial:
-        save_file(tensors, partial, metadata={"saccade": json.dumps(card, sort_keys=True, ensure_ascii=True)})
+        try:
+            save_file(tensors, partial, metadata={"saccade": json.dumps(card, sort_keys=True, ensure_ascii=True)})
+        except SafetensorError as error:
+            what = f"the weights cannot be written: {error}"
+            raise ResourceError(what, where=str(path), remedy="free some space there") from None
 
 
 def load_network(path: Path) -> LoadedWeights:

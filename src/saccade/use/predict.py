@@ -127,12 +127,13 @@ def expand(paths: Sequence[str | Path]) -> Iterator[str]:
     """
     for path in paths:
         text = str(path)
+        found: Iterable[str] = (text,)
         if Path(text).is_dir():
-            yield from _walk(Path(text))
+            found = _walk(Path(text))
         elif not Path(text).exists() and glob.has_magic(text):
-            yield from sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (an absolute glob)
-        else:
-            yield text
+            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (an absolute glob)
+        # A folder without files and a glob that fits none keep a row of their own: nothing disappears.
+        yield from list(found) or (text,)
 
 
 def in_words(prediction: Prediction) -> str:
@@ -145,6 +146,7 @@ def in_words(prediction: Prediction) -> str:
 
 def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -> None:
     """A CSV with exactly one row per picture: path, class and probability of the best `top`, or the reason."""
+    top = min(top, max((len(prediction.guesses) for prediction in predictions), default=1) or 1)
     ranks = range(1, top + 1)
     header = ["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "reason", "detail"]
     write_csv(path, header, (_row(prediction, top) for prediction in predictions))
