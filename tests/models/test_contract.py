@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from saccade.errors import ModelError
 from saccade.models.catalogue import CATALOGUE, build_network
 from saccade.models.network import Network, NetworkSpec
+from saccade.training.freeze import freeze
 
 NUM_CLASSES = 5
 NAMES = list(CATALOGUE)
@@ -103,6 +104,20 @@ def test_parameters_belong_to_a_stage_the_head_or_an_auxiliary_classifier(model:
     assert all(any(name.startswith(home) for home in homes) for name, _ in network.named_parameters())
     assert set(network.auxiliary) <= set(stages)
     assert set(network.l2) <= set(stages)
+
+
+@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("as_pattern", [False, True], ids=["stage", "pattern"])
+def test_freezing_lets_the_named_stages_and_the_head_learn_and_nothing_else(model: str, as_pattern: bool) -> None:
+    network = on_meta(model)
+    stages = {name: stage for name, stage in network.stages.named_children() if list(stage.parameters())}
+    last = list(stages)[-1]
+    train = f"{last[:-1]}*" if as_pattern else last
+    wanted = {name for name in stages if name.startswith(last[:-1])} if as_pattern else {last}
+    freeze(network, train)
+    learning = {name for name, stage in stages.items() if any(p.requires_grad for p in stage.parameters())}
+    assert learning == wanted
+    assert all(parameter.requires_grad for parameter in network.head.parameters())
 
 
 @pytest.mark.parametrize("model", NAMES)
