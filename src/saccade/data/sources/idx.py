@@ -104,7 +104,9 @@ def _read_file(path: Path, num_axes: int) -> npt.NDArray[np.uint8]:
 
 def _read_header(header: bytes, num_axes: int, path: Path) -> tuple[int, ...]:
     expected = bytes([0, 0, _UNSIGNED_BYTE, num_axes])
-    if header[:4] != expected or len(header) < 4 + 4 * num_axes:
+    if len(header) < 4 + 4 * num_axes:
+        raise _broken(path, f"it ends after {len(header)} bytes, within its header")
+    if header[:4] != expected:
         raise _broken(path, f"it begins with {header[:4].hex(' ')}, not with {expected.hex(' ')}")
     return tuple(int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4))
 
