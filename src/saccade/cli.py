@@ -45,37 +45,36 @@ def run_command_line(arguments: Sequence[str]) -> int:
         if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
             _say_stopped()
         return code
-    except SaccadeError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        _complain(error)
-        return error.exit_code
-    except TyperException as error:
-        if not error.format_message():  # no arguments at all: the help was printed
-            return UsageError.exit_code
-        command = next((word for word in arguments if word in _COMMANDS), "")
-        remedy = f"saccade {command} --help" if command else "saccade --help"
-        _complain(UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples"))
-        return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         _say_stopped()
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does: nothing to complain about
         return 0
-    except OSError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        place = str(error.filename) if error.filename else None
-        remedy = "check the free space and the permissions there, then run the same command again"
-        _complain(ResourceError(f"the system refused: {error.strerror or error}", where=place, remedy=remedy))
-        return ResourceError.exit_code
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        sys.stderr.write(f"error: saccade has a bug: {type(error).__name__}: {error}\n")
-        sys.stderr.write("what to do: please report it with the output of the same command and --debug\n")
-        return EXIT_BUG
+        return _answer(error, arguments)
+
+
+def _answer(error: Exception, arguments: Sequence[str]) -> int:
+    """Say what went wrong, where and what to do; returns the exit code."""
+    if isinstance(error, TyperException):
+        if not error.format_message():  # no arguments at all: the help was printed
+            return UsageError.exit_code
+        command = next((word for word in arguments if word in _COMMANDS), "")
+        remedy = f"saccade {command} --help".replace("  ", " ")
+        error = UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples")
+    elif isinstance(error, OSError):
+        place = str(error.filename) if error.filename else None
+        remedy = "check the free space and the permissions there, then run the same command again"
+        error = ResourceError(f"the system refused: {error.strerror or error}", where=place, remedy=remedy)
+    if isinstance(error, SaccadeError):
+        _complain(error)
+        return error.exit_code
+    sys.stderr.write(f"error: saccade has a bug: {type(error).__name__}: {error}\n")
+    sys.stderr.write("what to do: please report it with the output of the same command and --debug\n")
+    return EXIT_BUG
 
 
 def _say_stopped() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -20,15 +19,6 @@ NUM_CLASSES = 5
 NAMES = list(CATALOGUE)
 # Of logits, in float32, behind as many as 152 layers with random weights; what is wrong is wrong by tens of percent.
 ROUNDING = 2e-3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Small pictures: threads cost more than they bring, and a hundredfold when the tests of two workers meet.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache
