@@ -1,0 +1,25 @@
+"""What several commands need of the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saccade.errors import UsageError
+
+if TYPE_CHECKING:
+    from saccade.screen import Screen
+
+
+def screen_for(quiet: bool) -> Screen:
+    """Where a command talks."""
+    from saccade.screen import QuietScreen, RichScreen
+
+    return QuietScreen() if quiet else RichScreen()
+
+
+def check_output(output: Path | None) -> None:
+    """A mistyped place is said before the work, not after it."""
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        what = "is a folder" if output.is_dir() else "would lie in a folder that does not exist"
+        raise UsageError(f"the file to write {what}", where=f"--output {output}", remedy="name a file to write")

@@ -1,0 +1,69 @@
+"""`saccade demo` and `saccade train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saccade.commands.terminal import screen_for
+from saccade.flags import Debug, Quiet
+from saccade.recipe import Recipe, make_recipe
+
+
+def demo(
+    project: Annotated[Path, typer.Option(help="Folder in which run folders are made.")] = Path("runs"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The whole way on 1,797 real handwritten digits, offline, in under a minute.
+
+    Trains LeNet-5, judges it on digits it never saw, writes a report and predicts.
+    """
+    from saccade.use.demo import demo_digits, draw_digit
+
+    folder = train_and_report(
+        make_recipe("scratch", {"model": "lenet5", "epochs": 20}), "digits", (project, "demo"), quiet
+    )
+    for pixels, truth, prediction in demo_digits(folder, how_many=3):
+        guesses = "   ".join(f"{guess.class_name}: {guess.probability:.1%}" for guess in prediction.guesses)
+        print(f"\n{draw_digit(pixels)}\na test digit, labelled {truth}; predicted  {guesses}")
+    print(f"\nNow with your own pictures: saccade train FOLDER (one folder of pictures per class); run: {folder.path}")
+
+
+def train(**given: Any) -> None:
+    """Train a network on labelled pictures, judge it on pictures it never saw, write a report.
+
+    PICTURES is a folder with one folder per class (with or without train, val and test folders above them), a .zip
+    of the same, an .npz or .npy, a folder of idx files (the MNIST family), a CIFAR archive, or the word digits.
+
+    Examples:
+
+      saccade train animals/
+
+      saccade train animals.zip --model cnn4 --image-size 128 --epochs 30 --augment standard
+
+      saccade train mnist/ --model cnn1 --recipe scratch --epochs 3 --name my-digits
+
+      saccade train animals/ --recipe runs/animals/recipe.yaml --seed 1
+    """
+    changes = {field: given.get(field) for field in Recipe.model_fields if field != "recipe"}
+    folder = train_and_report(
+        make_recipe(given["recipe"], changes), given["pictures"], (given["project"], given["name"]), given["quiet"]
+    )
+    if given["as_json"]:
+        print(json.dumps({"run": str(folder.path), **folder.metrics}))
+
+
+def train_and_report(recipe: Recipe, pictures: str, place: tuple[Path, str | None], quiet: bool) -> Any:
+    from saccade.pipeline import Place
+    from saccade.pipeline import train as train_recipe
+    from saccade.use.report import write_report
+
+    screen = screen_for(quiet)
+    folder = train_recipe(recipe, pictures, Place(*place), screen)
+    screen.say(f"report: {write_report(folder)}")
+    screen.say(f"run: {folder.path}   predict with it: saccade predict {folder.path} PICTURE...")
+    return folder
