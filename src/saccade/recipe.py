@@ -19,6 +19,7 @@ from saccade.errors import RecipeError
 
 Augment = Literal["none", "light", "standard", "strong"]
 Fit = Literal["squash", "crop", "pad"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 # How far each strength goes: flip probability, shift (share of the side), rotation (degrees), zoom (share).
 # "light" is safe for pictures whose left and right differ, such as digits and text.
@@ -42,13 +43,21 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    recipe: str = Field("scratch", description="preset this began as: scratch")
+    recipe: str = Field("scratch", description="the preset this began as")
     model: str = Field("lenet5", description="a network of the catalogue; `saccade models` lists them")
     weights: str = Field(
         "none", description="start from: none (random), default (published), a published set's NAME, or a FILE"
     )
     train: str = Field(
-        "all", min_length=1, description="what learns: all, head, last-2, or stages such as block5_conv3 or layer4"
+        "all",
+        min_length=1,
+        description="what learns: all, head, last (stages), last-2, or stages such as block5_conv3 or layer4",
+    )
+    solve_head: bool = Field(
+        False, description="first solve a linear head on the frozen features, as the convex problem it is"
+    )
+    batch_norm: Literal["learn", "keep"] = Field(
+        "learn", description="keep: BatchNorm of learning stages keeps the statistics of the pretrained weights"
     )
     head: str | None = Field(None, description="gap, flatten, 128,64,32, gap:512:sigmoid; default: the family's own")
     image_size: int | None = Field(None, ge=8, le=4096, description="side of the square the network sees, in pixels")
@@ -62,11 +71,21 @@ class Recipe(BaseModel):
     fill: Literal["nearest", "constant"] = Field("nearest", description="what a shift or turn lets in at the edge")
     fill_value: float = Field(0.0, ge=0, le=255, description="the grey level of --fill constant, 0 to 255")
 
+    views: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="fixed random views per picture, kept and cycled through; 0: fresh ones each epoch",
+    )
+
     epochs: int = Field(20, ge=1, le=100_000, description="how often every training picture is seen")
     batch_size: int = Field(64, ge=1, le=65_536, description="pictures per update")
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = Field("adamw", description="how weights are updated")
     learning_rate: float | None = Field(
         None, gt=0, le=10, description="highest rate; default: by optimizer and network"
+    )
+    depth_rate: float = Field(
+        1.0, gt=0, le=1, description="the first stage's rate as a share of the head's; between them it falls evenly"
     )
     weight_decay: float | None = Field(None, ge=0, le=1, description="pull towards zero; default: by optimizer")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd (Nesterov) and rmsprop")
@@ -80,12 +99,26 @@ class Recipe(BaseModel):
 
     val_share: float = Field(0.2, gt=0, lt=0.9, description="share set aside to watch training, where none is given")
     test_share: float = Field(0.2, gt=0, lt=0.9, description="share set aside for the end, where none is given")
+    group_by: str | None = Field(
+        None,
+        min_length=1,
+        description=r"keep a group's pictures in one part: a table's column, or an expression such as 'patient(\d+)'",
+    )
+    drop_leaks: bool = Field(
+        False, description="where parts were given: leave pictures out of train that val or test show too"
+    )
     max_bad: float = Field(0.05, ge=0, le=1, description="stop when a larger share of the pictures is broken")
     strict: bool = Field(False, description="stop at the first broken picture")
+    data_dir: str | None = Field(
+        None, description="folder with the files of mnist, fashion-mnist, cifar10, cifar100; default: downloaded"
+    )
     allow_empty_class: bool = Field(False, description="keep a class folder without pictures as a class")
     max_pixels: int = Field(100_000_000, ge=64, description="refuse pictures with more pixels than this")
     reduce_large: bool = Field(False, description="reduce JPEGs above --max-pixels while decoding instead")
 
+    prefix_cache: bool = Field(True, description="compute frozen stages once per picture and view, not every epoch")
+    cache_budget: float = Field(8.0, gt=0, description="GiB that all kept features may have on disk and in memory")
+    precision: Precision = Field("auto", description="of frozen stages: float32, bfloat16, auto: the fastest safe one")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     workers: int | None = Field(None, ge=1, le=1024, description="processes that decode; default: all cores")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights, the order, the augmentation")
@@ -114,7 +147,47 @@ def scratch() -> Recipe:
     return Recipe(recipe="scratch", weights="none")
 
 
-PRESETS: Mapping[str, Callable[[], Recipe]] = MappingProxyType({"scratch": scratch})
+def features() -> Recipe:
+    """The head alone, on a frozen pretrained backbone: feature extraction."""
+    return Recipe(recipe="features", weights="default", train="head", solve_head=True, augment="none")
+
+
+def finetune() -> Recipe:
+    """The head first, then the last stages too, from there and at a low rate: fine-tuning.
+
+    A random head would send large gradients into the pretrained stages (Kumar et al. 2022,
+    https://arxiv.org/abs/2202.10054), so it is solved before anything else moves.
+    """
+    return features().model_copy(update={"recipe": "finetune", "train": "last", "epochs": 10, "learning_rate": 1e-4})
+
+
+def finetune_augment() -> Recipe:
+    """Fine-tuning on randomly changed pictures; five views of each, so that the frozen stages can be kept."""
+    return finetune().model_copy(update={"recipe": "finetune+augment", "augment": "standard", "views": 5})
+
+
+def full() -> Recipe:
+    """Everything, from pretrained weights, at rates that fall with depth."""
+    changes = {"recipe": "full", "train": "all", "augment": "standard", "depth_rate": 0.1}
+    return finetune().model_copy(update=changes)
+
+
+def advice() -> Recipe:
+    """Look at the pictures and the backbone first, then choose; advice.py does."""
+    return Recipe(recipe=ADVICE)
+
+
+ADVICE = "advice"
+PRESETS: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
+    {
+        ADVICE: advice,
+        "scratch": scratch,
+        "features": features,
+        "finetune": finetune,
+        "finetune+augment": finetune_augment,
+        "full": full,
+    }
+)
 
 
 def make_recipe(preset: str, changes: Mapping[str, object]) -> Recipe:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +35,7 @@ class Batches:
         size: side of the pictures that come out; smaller ones are enlarged on the device.
         seed: with the epoch it decides the order and what augmentation does.
         augmentation: None for pictures as they are, in the order of `rows`; else shuffled anew every epoch.
+        views: epochs cycle through so many fixed random views of each picture; 0 for a fresh one every epoch.
     """
 
     images: npt.NDArray[np.uint8]
@@ -43,6 +46,7 @@ class Batches:
     device: torch.device
     seed: int = 0
     augmentation: Augmentation | None = None
+    views: int = 0
 
     @property
     def num_pictures(self) -> int:
@@ -61,21 +65,41 @@ class Batches:
         shuffled = torch.randperm(len(self.rows), generator=generator_for(self.seed, epoch, stream=0))
         return np.asarray(self.rows[shuffled.numpy()], dtype=np.int64)
 
+    def plan(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
+        """The rows of each batch of an epoch, in order."""
+        order = self.order(epoch)
+        for start, stop in self._bounds():
+            yield order[start:stop]
+
+    def view_of(self, epoch: int) -> int:
+        """Which view of its pictures an epoch shows: 0 as they are, else the random draws of that number."""
+        if self.augmentation is None or self.augmentation.changes_nothing:
+            return 0
+        return (epoch - 1) % self.views + 1 if self.views else epoch
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All pictures of the part once."""
-        order = self.order(epoch)
-        augmentation = self.augmentation
-        draws = None
-        if augmentation is not None and not augmentation.changes_nothing:
-            draws = draw(len(self.labels), self.seed, epoch)
-        for start, stop in self._bounds():
-            rows = order[start:stop]
-            images = self._on_device(rows)
-            if augmentation is None or draws is None:
-                images = enlarge(images, self.size)
-            else:
-                images = augment(images, draws[torch.from_numpy(rows)], augmentation, self.size)
-            yield Batch(images, torch.from_numpy(self.labels[rows]).to(self.device), rows)
+        view = self.view_of(epoch)
+        for rows in self.plan(epoch):
+            yield Batch(self.pictures(rows, view), self.labels_of(rows), rows)
+
+    def pictures(self, rows: npt.NDArray[np.int64], view: int) -> Tensor:
+        """One view of some pictures: (B, C, size, size) in 0..255, on the device."""
+        images = self._on_device(rows)
+        if view == 0 or self.augmentation is None:
+            return enlarge(images, self.size)
+        draws = _draws(len(self.labels), self.seed, view)
+        return augment(images, draws[torch.from_numpy(rows)], self.augmentation, self.size)
+
+    def labels_of(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """int64 (B,), on the device."""
+        return torch.from_numpy(self.labels[rows]).to(self.device)
+
+    def release(self) -> None:
+        """Let the system take back the memory of the mapped pixels that were read; they are read again when needed."""
+        mapped = self.images.base
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def _on_device(self, rows: npt.NDArray[np.int64]) -> Tensor:
         # Fancy indexing is the one copy out of the map; the permuted view is channels_last without another.
@@ -89,3 +113,9 @@ class Batches:
         if len(starts) > 1 and self.batch_size > 1 and total - starts[-1] == 1:
             starts.pop()
         return list(zip(starts, [*starts, total][1:], strict=True))
+
+
+@lru_cache(maxsize=2)
+def _draws(num_pictures: int, seed: int, view: int) -> Tensor:
+    """All pictures' random numbers of one view, kept while its batches are made."""
+    return draw(num_pictures, seed, view)

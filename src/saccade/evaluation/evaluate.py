@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from saccade.data.batches import Batch, Batches
+from saccade.data.batches import Batches
 from saccade.data.cells import printable
 from saccade.data.listing import TEST, UNKNOWN_LABEL
 from saccade.data.pack import Pack, open_pack
 from saccade.data.packing import Work
 from saccade.data.prepare import PackSettings
+from saccade.data.sources.named import WORDS
 from saccade.data.sources.open import open_pictures
 from saccade.errors import DataError, LabelError
 from saccade.metrics import Evaluation
 from saccade.models.catalogue import find_entry
-from saccade.models.network import Network, side_of
+from saccade.models.network import side_of
 from saccade.runs import RunFolder, TrainedNetwork
 
 EVALUATION_BATCH = 128
@@ -34,8 +36,40 @@ class Rows(NamedTuple):
     part: str
 
 
+class Classifying(Protocol):
+    """A network, or what follows the frozen part of one."""
+
+    def eval(self) -> object:
+        """Switch to inference mode."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """What the batches hold -> logits (N, K)."""
+
+
+class ShownBatch(Protocol):
+    """A batch on its device."""
+
+    @property
+    def images(self) -> Tensor:
+        """Pictures, or what the frozen stages gave for them."""
+
+
+class Shown(Protocol):
+    """All pictures of a part, in the order of their rows."""
+
+    def epoch(self, epoch: int) -> Iterable[ShownBatch]:
+        """Batch by batch."""
+
+
+class Judge(NamedTuple):
+    """Who looks, and what at."""
+
+    network: Classifying
+    batches: Shown
+
+
 @torch.no_grad()
-def probabilities_of(network: Network, batches: Iterable[Batch]) -> npt.NDArray[np.float64]:
+def probabilities_of(network: Classifying, batches: Iterable[ShownBatch]) -> npt.NDArray[np.float64]:
     """Softmax probabilities (N, K) of every picture, in the order of the batches."""
     network.eval()
     found = [torch.softmax(network(batch.images).double(), dim=1).cpu().numpy() for batch in batches]
@@ -54,13 +88,19 @@ def evaluate(trained: TrainedNetwork, chosen: Rows, device: torch.device) -> Eva
         LabelError: the pictures show a class that the network does not know.
         DataError: no picture is left to judge.
     """
+    pack, rows, _ = chosen
+    size = side_of(trained.network.spec)
+    batches = Batches(pack.images, pack.labels, rows, EVALUATION_BATCH, size, device)
+    return evaluate_by(Judge(trained.network, batches), trained, chosen)
+
+
+def evaluate_by(judge: Judge, trained: TrainedNetwork, chosen: Rows) -> Evaluation:
+    """The same by a judge who is at hand: his batches must be those of the chosen rows, in their order."""
     pack, rows, part = chosen
     if len(rows) == 0:
         raise DataError(f"there is no picture to evaluate in the {part} part", where=str(pack.folder))
     labels = _labels_for(trained.class_names, pack, rows)
-    size = side_of(trained.network.spec)
-    batches = Batches(pack.images, labels, rows, EVALUATION_BATCH, size, device)
-    probabilities = probabilities_of(trained.network, batches.epoch(0))
+    probabilities = probabilities_of(judge.network, judge.batches.epoch(0))
     names = tuple(pack.names[row] for row in rows.tolist())
     return Evaluation(part, trained.class_names, labels[rows], probabilities, names)
 
@@ -90,13 +130,13 @@ def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Pat
         DataError: the run's own pictures are no longer where they were.
     """
     source = run.data_report["source"] if pictures is None else str(pictures)
-    if pictures is None and source != "digits" and not Path(source).exists():
+    if pictures is None and source not in WORDS and "{" not in source and not Path(source).exists():
         raise DataError(
             "the pictures this run was trained on are no longer there",
             where=source,
             remedy="name pictures to evaluate on; the results of the training's end are in metrics.json",
         )
-    listing = open_pictures(source, allow_empty_class=True)
+    listing = open_pictures(source, allow_empty_class=True, data_dir=run.recipe.data_dir)
     pack = open_pack(listing, _settings(trained), work)
     if pictures is None:
         splits = run.splits

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 
@@ -133,6 +134,33 @@ _ENTRIES = (
     ),
     Entry("densenet_cifar", densenet, 32, 3, 10, 769_162, "each layer sees all before it", _DENSENET, 2016),
 )
+
+
+class Transfer(NamedTuple):
+    """How a pretrained network of a family is fitted to new pictures, where the recipe leaves it open.
+
+    Attributes:
+        last: the stages that `--train last` lets learn: those that work at the last resolution.
+        head: for few pictures, where the family's own has too many weights for them; None for the family's own.
+    """
+
+    last: str = "last-quarter"
+    head: str | None = None
+
+
+_TRANSFER: Mapping[Callable[[NetworkSpec], Network], Transfer] = MappingProxyType(
+    {
+        alexnet: Transfer("conv4,conv5", "gap"),
+        alexnet_lrn: Transfer("conv4,conv5", "gap"),
+        alexnet_bn: Transfer("conv4,conv5", "gap"),
+        alexnet_cifar: Transfer("conv4,conv5"),
+        vgg: Transfer("block5", "gap"),
+        googlenet: Transfer("inception5*"),
+        googlenet_cifar: Transfer("inception5*"),
+        inception_v3: Transfer("Mixed_7"),
+        resnet: Transfer("layer4"),
+    }
+)
 CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
@@ -153,6 +181,15 @@ def find_entry(model: str) -> Entry:
         where="model",
         remedy=f"{hint}`saccade models` lists them all, `saccade models --timm` those of timm",
     )
+
+
+def transfer_of(model: str) -> Transfer:
+    """How a network is fitted to new pictures: by its family, else its last quarter and its own head.
+
+    Raises:
+        RecipeError: there is no such network.
+    """
+    return _TRANSFER.get(find_entry(model).build, Transfer())
 
 
 def _timm_entry(model: str) -> Entry:

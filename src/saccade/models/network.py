@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from saccade.errors import ModelError
 
@@ -111,6 +112,7 @@ class Network(nn.Module):
     Attributes:
         frozen_stages: names of stages that stay in inference mode whatever `train` is called with, and whose
             auxiliary classifiers do not run; training/freeze.py sets them.
+        keep_statistics: BatchNorm of the stages stays in inference mode too, wherever it stands.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Network(nn.Module):
         self.spec = spec
         self.l2 = l2
         self.frozen_stages: Collection[str] = frozenset()
+        self.keep_statistics = False
         self.normalise = imagenet_normalise(spec.in_channels)
         self.stages = stages
         self.auxiliary = nn.ModuleDict(auxiliary)
@@ -135,12 +138,14 @@ class Network(nn.Module):
         super().train(mode)
         for name in self.frozen_stages:
             self.stages.get_submodule(name).eval()
+        for module in self.stages.modules() if self.keep_statistics else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         return self
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in 0..255 -> what the head sees, usually (N, D, h, w)."""
-        features: Tensor = self.stages(self.normalise(images))
-        return features
+        return self.before(images, len(self.stages))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W), uint8 or float, RGB or grey, in 0..255 -> logits (N, K)."""
@@ -149,9 +154,19 @@ class Network(nn.Module):
 
     def training_outputs(self, images: Tensor) -> Outputs:
         """As `forward`, with the logits of the auxiliary classifiers beside it."""
+        return self.after(self.normalise(images), 0)
+
+    def before(self, images: Tensor, num_stages: int) -> Tensor:
+        """Images in 0..255 -> what stage number `num_stages` is given: normalised, and through the stages before it."""
+        x: Tensor = self.normalise(images)
+        for stage in list(self.stages)[:num_stages]:
+            x = stage(x)
+        return x
+
+    def after(self, x: Tensor, num_stages: int) -> Outputs:
+        """The rest of the way: what `before` gave -> logits, and those of the auxiliary classifiers that learn."""
         auxiliary = {}
-        x = self.normalise(images)
-        for name, stage in self.stages.named_children():
+        for name, stage in list(self.stages.named_children())[num_stages:]:
             x = stage(x)
             if name in self.auxiliary and name not in self.frozen_stages:
                 auxiliary[name] = self.auxiliary[name](x)

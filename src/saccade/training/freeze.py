@@ -5,6 +5,7 @@ head                the head alone
 block5_conv3        that stage and the head (the head always learns)
 layer4              layer4_0, layer4_1 ...; also written layer4.* or "layer4_*", and layer4.1 for layer4_1
 last-2              the last two stages that have parameters, and the head
+last-quarter        the last quarter of them, rounded up
 stem,layer4.1       several of these
 """
 
@@ -33,6 +34,7 @@ class Freezable(Protocol):
         head: what follows them.
         auxiliary: classifiers hung behind a stage, by its name.
         frozen_stages: names of stages that `train()` leaves in inference mode.
+        keep_statistics: whether `train()` leaves BatchNorm in inference mode in the other stages too.
         training: the mode it is in.
     """
 
@@ -40,6 +42,7 @@ class Freezable(Protocol):
     head: nn.Module
     auxiliary: nn.ModuleDict
     frozen_stages: Collection[str]
+    keep_statistics: bool
     training: bool
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -72,8 +75,12 @@ class FreezeReport:
         norm = ", BatchNorm in inference mode" if self.batch_norm else ""
         return f"frozen: {_range(self.frozen)}, {_count(self.num_frozen)} parameters{norm}; {learns}"
 
+    def learning_in_words(self) -> str:
+        """The stages that learn, without the head: `layer4_0 and layer4_1`."""
+        return _range(self.learning)
 
-def freeze(network: Freezable, train: str) -> FreezeReport:
+
+def freeze(network: Freezable, train: str, *, keep_statistics: bool = False) -> FreezeReport:
     """Let the chosen stages and the head learn and freeze the others, in place; may be called again.
 
     A stage without parameters is frozen when no stage before it learns. An auxiliary classifier goes with the stage
@@ -82,6 +89,8 @@ def freeze(network: Freezable, train: str) -> FreezeReport:
     Args:
         network: its parameters' `requires_grad` and its `frozen_stages` are set.
         train: what learns, in the words above.
+        keep_statistics: BatchNorm of the stages that learn keeps its means and deviations, and only its scales learn:
+            those of a few batches of few pictures are worse than what it was pretrained with.
 
     Raises:
         RecipeError: a name or pattern fits no stage with parameters; the nearest stages are named.
@@ -100,6 +109,7 @@ def freeze(network: Freezable, train: str) -> FreezeReport:
             network.auxiliary[name].requires_grad_(name not in frozen)
     network.head.requires_grad_(True)
     network.frozen_stages = frozenset(frozen)
+    network.keep_statistics = keep_statistics
     network.train(network.training)
     return _report(network, frozen)
 
@@ -120,6 +130,8 @@ def choose_stages(stages: dict[str, nn.Module], train: str) -> list[str]:
 def _fitting(pattern: str, names: Sequence[str]) -> Iterable[str]:
     if pattern in ("all", "head"):
         return names if pattern == "all" else ()
+    if pattern == "last-quarter":
+        return names[-max(1, -(-len(names) // 4)) :]
     last = _LAST.fullmatch(pattern)
     if last and 1 <= int(last[1]) <= len(names):
         return names[-int(last[1]) :]

@@ -60,7 +60,7 @@ def loss_of(network: Trainable, outputs: TrainingOutputs, labels: Tensor, label_
         loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     for stage, strength in network.l2.items():
         for parameter in network.stages.get_submodule(stage).parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim > 1 and parameter.requires_grad:
                 loss = loss + strength * parameter.square().sum()
     return loss
 
