@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,24 @@ def test_every_callback_is_told_even_when_one_asks_to_stop() -> None:
     counters = [Counter(), Counter()]
     history = fit(_network(), Parts(_batches(learn=True), _batches(learn=False)), _recipe(), counters)
     assert ([counter.told for counter in counters], len(history)) == ([1, 1], 1)
+
+
+def test_rates_fall_evenly_with_depth_to_the_share_asked_for() -> None:
+    network = build_network(NetworkSpec("resnet18_cifar", 3, 32, 3))
+    recipe = _recipe(depth_rate=0.1, learning_rate=1e-2, schedule="constant")
+    optimizer = make_optimizer(network, recipe)
+    rate = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert len(rate) == sum(1 for _ in network.parameters()), "every parameter is in one group"
+    assert {rate[id(parameter)] for parameter in network.head.parameters()} == {1e-2}
+    by_stage = [{rate[id(parameter)] for parameter in stage.parameters()} for stage in network.stages]
+    assert all(len(rates) == 1 for rates in by_stage)
+    found = [rates.pop() for rates in by_stage]
+    assert found[0] == pytest.approx(1e-3)
+    ratios = [later / earlier for earlier, later in itertools.pairwise(found)]
+    assert ratios == pytest.approx([10 ** (1 / len(found))] * len(ratios))
+
+
+def test_rates_without_depth_are_all_the_same() -> None:
+    optimizer = make_optimizer(build_network(NetworkSpec("resnet18_cifar", 3, 32, 3)), _recipe(learning_rate=1e-2))
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-2}
+    assert len(optimizer.param_groups) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,13 +16,11 @@ def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
 
     Biases and the scales of normalisation layers (everything with fewer than two axes) are not decayed: pulling
     them to zero takes from the network without regularising it (He et al. 2018, https://arxiv.org/abs/1812.01187).
+    With a `depth_rate` below 1 the rate falls evenly, stage by stage, from the head's to that share of it at the first
+    stage: early stages hold what all pictures share (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
     """
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    rate, decay = _given(recipe.learning_rate), _given(recipe.weight_decay)
-    groups = [
-        {"params": _with_axes(learning, flat=False), "weight_decay": decay},
-        {"params": _with_axes(learning, flat=True), "weight_decay": 0.0},
-    ]
+    rate = _given(recipe.learning_rate)
+    groups = _groups(network, recipe)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
     if recipe.optimizer == "adam":
@@ -32,8 +30,28 @@ def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
-def _with_axes(parameters: Iterable[nn.Parameter], *, flat: bool) -> list[nn.Parameter]:
-    return [parameter for parameter in parameters if (parameter.ndim < 2) == flat]
+def _groups(network: Trainable, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters that learn, by rate and by whether they are decayed; the head's and those without a stage first."""
+    rate, decay = _given(recipe.learning_rate), _given(recipe.weight_decay)
+    by_kind: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    shares = _shares(network, recipe.depth_rate)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            by_kind.setdefault((shares.get(parameter, 1.0), parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate * share, "weight_decay": decay if is_decayed else 0.0}
+        for (share, is_decayed), parameters in sorted(by_kind.items(), key=lambda item: item[0], reverse=True)
+    ]
+
+
+def _shares(network: Trainable, depth_rate: float) -> dict[nn.Parameter, float]:
+    """The share of the rate that each stage's parameters get."""
+    stages = list(network.stages)
+    return {
+        parameter: depth_rate ** ((len(stages) - depth) / len(stages))
+        for depth, stage in enumerate(stages)
+        for parameter in stage.parameters()
+    }
 
 
 def _given(value: float | None) -> float:
