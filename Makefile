@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 
-.PHONY: demo check fix test bench docs clean
+.PHONY: demo check fix test bench bench-peers docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,8 +34,16 @@ test: $(VENV)/.installed  ## all tests
 bench: $(VENV)/.installed  ## measured comparisons; prints ratios
 	$(BIN)/python benchmarks/first_thread.py
 
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-peers: $(VENV)/.installed $(PEERS)/.installed  ## transfer learning beside Keras and plain PyTorch; prints ratios
+	$(BIN)/python benchmarks/transfer.py --peers-python $(PEERS)/bin/python
+
 docs: $(VENV)/.installed  ## check that every link and command in the docs exists
 	$(BIN)/python -m pytest -q tests/test_readme.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

@@ -31,7 +31,7 @@ def test_version_is_printed_to_stdout(capsys: Captured) -> None:
     assert capsys.readouterr().out.startswith("saccade 0.")
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "report", "models"])
+@pytest.mark.parametrize("command", ["demo", "pack", "train", "evaluate", "predict", "report", "models"])
 def test_help_of_every_command_shows_an_example_or_says_what_happens(command: str, capsys: Captured) -> None:
     assert run_command_line([command, "--help"]) == 0
     assert f"saccade {command}" in capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_train_as_json_prints_nothing_but_json_to_stdout(capsys: Captured, tmp_p
     command = ["train", str(colours), "--model", "lenet5", "--epochs", "1", "--workers", "1", "--json"]
     assert run_command_line([*command, "--project", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["test"]["num_pictures"] == 12
+    assert printed["test"]["num_pictures"] == list(RunFolder.open(printed["run"]).splits.values()).count("test")
     assert RunFolder.open(printed["run"]).report_path.is_file()
 
 
@@ -249,7 +249,20 @@ def test_folder_without_pictures_and_glob_without_files_keep_a_row(
 def test_batch_of_one_that_batch_norm_cannot_learn_from_is_explained(
     colours: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    command = ["train", str(colours), "--model", "resnet18", "--image-size", "32", "--batch-size", "1", "--epochs", "1"]
+    command = [
+        "train",
+        str(colours),
+        "--recipe",
+        "scratch",
+        "--model",
+        "resnet18",
+        "--image-size",
+        "32",
+        "--batch-size",
+        "1",
+        "--epochs",
+        "1",
+    ]
     code, printed = _mistake([*command, "--workers", "1", "--quiet", "--project", str(tmp_path)], capsys)
     assert code == 2
     assert "--batch-size 2" in printed

@@ -20,6 +20,7 @@ EXIT_CODES = {
     "LabelError": 3,
     "ArchiveError": 3,
     "ArrayError": 3,
+    "TableError": 3,
     "ResourceError": 4,
     "MissingExtraError": 4,
     "ModelError": 5,

@@ -49,9 +49,9 @@ def test_value_out_of_range_names_the_field_and_the_value(field: str, value: obj
 
 
 def test_resolved_recipe_has_nothing_open_that_it_can_know() -> None:
-    left_to_the_network = {"head", "image_size", "workers"}
+    left_open = {"head", "image_size", "workers", "data_dir", "group_by"}
     resolved = make_recipe("scratch", {}).resolved()
-    assert {name for name, value in resolved if value is None} == left_to_the_network
+    assert {name for name, value in resolved if value is None} == left_open
 
 
 def test_resolved_recipe_keeps_what_was_given() -> None:

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from saccade.data.packing import Work
+from saccade.data.sources.given import Given, keep_given
 from saccade.engine import choose_device, num_cores
 from saccade.evaluation.evaluate import evaluate, reopen_pictures
 from saccade.metrics import Evaluation
 from saccade.pipeline import Place
 from saccade.pipeline import train as train_recipe
-from saccade.recipe import Augment, Fit, Recipe, make_recipe
+from saccade.recipe import ADVICE, Augment, Fit, Policy, Precision, Recipe, make_recipe
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen
 from saccade.use.predict import Picture, Predictions, expand, predict
@@ -23,15 +24,17 @@ from saccade.use.report import write_report
 
 
 def train(
-    pictures: str | Path,
+    pictures: str | Path | Given,
     *,
     project: str | Path = "runs",
     name: str | None = None,
     quiet: bool = False,
-    recipe: str = "scratch",
+    recipe: str = ADVICE,
     model: str | None = None,
     weights: str | None = None,
     train: str | None = None,
+    solve_head: bool | None = None,
+    batch_norm: Literal["learn", "keep"] | None = None,
     head: str | None = None,
     image_size: int | None = None,
     fit: Fit | None = None,
@@ -42,10 +45,21 @@ def train(
     zoom: float | None = None,
     fill: Literal["nearest", "constant"] | None = None,
     fill_value: float | None = None,
+    brightness: float | None = None,
+    contrast: float | None = None,
+    saturation: float | None = None,
+    hue: float | None = None,
+    pca_colour: float | None = None,
+    erasing: float | None = None,
+    policy: Policy | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    views: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] | None = None,
     learning_rate: float | None = None,
+    depth_rate: float | None = None,
     weight_decay: float | None = None,
     momentum: float | None = None,
     schedule: Literal["onecycle", "cosine", "plateau", "constant"] | None = None,
@@ -53,11 +67,17 @@ def train(
     patience: int | None = None,
     val_share: float | None = None,
     test_share: float | None = None,
+    group_by: str | None = None,
+    drop_leaks: bool | None = None,
     max_bad: float | None = None,
     strict: bool | None = None,
+    data_dir: str | None = None,
     allow_empty_class: bool | None = None,
     max_pixels: int | None = None,
     reduce_large: bool | None = None,
+    prefix_cache: bool | None = None,
+    cache_budget: float | None = None,
+    precision: Precision | None = None,
     device: str | None = None,
     workers: int | None = None,
     seed: int | None = None,
@@ -66,7 +86,11 @@ def train(
     """Train an image classifier on labelled pictures.
 
     Args:
-        pictures: a folder, a .zip, an .npz, a folder of idx files, a CIFAR archive, or the word `digits`.
+        pictures: a folder, a .zip or .tar, a .csv, .tsv or .parquet, an .npz or .npy, a folder of idx files, a CIFAR
+            archive, WebDataset shards, or one of the words digits, mnist, fashion-mnist, cifar10, cifar100. Or pictures
+            in memory, which are written into the cache first: (images, labels) with images (N, H, W), (N, H, W, C) or
+            (N, C, H, W) of 0..255 or 0..1 and labels (N,) that are numbers or names; {"train": (images, labels),
+            "test": ...}; a Hugging Face `Dataset` or `DatasetDict`.
         project: where run folders are made.
         name: of the run; numbered when it is taken; default: after the pictures.
         quiet: say nothing.
@@ -82,10 +106,15 @@ def train(
     given = locals()
     changes = {field: given[field] for field in Recipe.model_fields if field in given and field != "recipe"}
     screen: Screen = QuietScreen() if quiet else RichScreen()
-    folder = train_recipe(make_recipe(recipe, changes), pictures, Place(Path(project), name), screen)
+    folder = train_recipe(make_recipe(recipe, changes), _named(pictures), Place(Path(project), name), screen)
     run = Run(folder)
     run.report()
     return run
+
+
+def _named(pictures: str | Path | Given) -> str | Path:
+    """Pictures by path; those that lie in memory are written into the cache."""
+    return pictures if isinstance(pictures, str | Path) else keep_given(pictures)
 
 
 def load(
@@ -171,18 +200,18 @@ class Run:
         """A record per epoch."""
         return self.folder.results
 
-    def evaluate(self, pictures: str | Path | None = None, *, device: str = "auto") -> Evaluation:
+    def evaluate(self, pictures: str | Path | Given | None = None, *, device: str = "auto") -> Evaluation:
         """Judge the best weights on the run's own test pictures, or on others.
 
         Raises:
             DataError: the run's own pictures are no longer where they were.
             LabelError: the pictures show a class the network does not know.
         """
-        where = choose_device(device)
+        where, chosen = choose_device(device), None if pictures is None else _named(pictures)
         trained = self.folder.load()
         trained.network.to(where)
         work = Work(num_cores(), strict=False, progress=lambda done, total: None)
-        return evaluate(trained, reopen_pictures(self.folder, trained, pictures, work), where)
+        return evaluate(trained, reopen_pictures(self.folder, trained, chosen, work), where)
 
     def classifier(self, *, device: str = "auto") -> Classifier:
         """Ready for new pictures."""

@@ -15,17 +15,21 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from saccade.commands.check import check
 from saccade.commands.judge import evaluate, predict, report
 from saccade.commands.models import models
+from saccade.commands.pack import pack
 from saccade.commands.train import demo, train
 from saccade.errors import ResourceError, SaccadeError, UsageError
-from saccade.flags import train_parameters, with_parameters
+from saccade.flags import pack_parameters, train_parameters, with_parameters
 
 EXIT_BUG, EXIT_INTERRUPTED = 1, 130
 # In the order of `saccade --help`.
 _COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "demo": demo,
+        "check": check,
+        "pack": with_parameters(pack, pack_parameters()),
         "train": with_parameters(train, train_parameters()),
         "evaluate": evaluate,
         "predict": predict,

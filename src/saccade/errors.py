@@ -86,6 +86,10 @@ class ArrayError(DataError):
     """An array file (npz, npy, idx, CIFAR) has a shape, type or value that cannot be pictures with labels."""
 
 
+class TableError(DataError):
+    """A table of pictures (csv, tsv, parquet) has an encoding, a column or a row that cannot be used."""
+
+
 class ResourceError(SaccadeError):
     """The machine lacks something: disk space, memory, a device, a permission, the network."""
 

@@ -10,26 +10,56 @@ from typing import Annotated, Any
 
 import typer
 
-from saccade.recipe import PRESETS, Recipe
+from saccade.recipe import ADVICE, PRESETS, Recipe
 
 # The flags of `train` by the heading they stand under in its help; a field that is not here is a test's failure.
 FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Network": ("model", "weights", "train", "head", "image_size", "fit"),
-        "Augmentation": ("augment", "flip", "shift", "rotation", "zoom", "fill", "fill_value"),
+        "Network": ("model", "weights", "train", "solve_head", "batch_norm", "head", "image_size", "fit"),
+        "Augmentation": (
+            "augment",
+            "flip",
+            "shift",
+            "rotation",
+            "zoom",
+            "fill",
+            "fill_value",
+            "brightness",
+            "contrast",
+            "saturation",
+            "hue",
+            "pca_colour",
+            "erasing",
+            "policy",
+            "mixup",
+            "cutmix",
+            "views",
+        ),
         "Training": (
             "epochs",
             "batch_size",
             "optimizer",
             "learning_rate",
+            "depth_rate",
             "weight_decay",
             "momentum",
             "schedule",
             "label_smoothing",
             "patience",
         ),
-        "Pictures": ("val_share", "test_share", "max_bad", "strict", "allow_empty_class", "max_pixels", "reduce_large"),
-        "Machine": ("device", "workers", "seed", "deterministic"),
+        "Pictures": (
+            "val_share",
+            "test_share",
+            "group_by",
+            "drop_leaks",
+            "max_bad",
+            "strict",
+            "data_dir",
+            "allow_empty_class",
+            "max_pixels",
+            "reduce_large",
+        ),
+        "Machine": ("prefix_cache", "cache_budget", "precision", "device", "workers", "seed", "deterministic"),
     }
 )
 
@@ -46,7 +76,7 @@ def train_parameters() -> list[inspect.Parameter]:
     required = inspect.Parameter.empty
     own: list[tuple[str, Any, Any]] = [
         ("pictures", Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")], required),
-        ("recipe", Annotated[str, typer.Option(help=presets)], "scratch"),
+        ("recipe", Annotated[str, typer.Option(help=presets)], ADVICE),
         ("project", Annotated[Path, typer.Option(help="Folder in which run folders are made.")], Path("runs")),
         ("name", Annotated[str | None, typer.Option(help="Of the run; numbered when taken.")], None),
         ("as_json", AsJson, False),
@@ -55,6 +85,22 @@ def train_parameters() -> list[inspect.Parameter]:
     ]
     fields = [_flag(field, group) for group, names in FLAG_GROUPS.items() for field in names]
     return [_keyword(name, kind, default) for name, kind, default in own] + fields
+
+
+# Fields of the recipe that `pack` has use for: those that decide what is listed and how it is decoded.
+_PACK_FIELDS = frozenset(
+    {"model", "image_size", "fit", "max_bad", "strict", "data_dir", "allow_empty_class", "max_pixels", "reduce_large"}
+) | {"workers"}
+
+
+def pack_parameters() -> list[inspect.Parameter]:
+    """The parameters of `pack`: those of `train` that decide how pictures are decoded, and where shards go."""
+    shards = Annotated[Path | None, typer.Option(metavar="DIR", help="Write WebDataset shards into this new folder.")]
+    size = Annotated[int, typer.Option(min=1, metavar="MB", help="Size that no shard should exceed, in megabytes.")]
+    own = [_keyword("shards", shards, None), _keyword("shard_size", size, 512)]
+    shared = {"pictures", "recipe", "as_json", "quiet", "debug"} | _PACK_FIELDS
+    found = [parameter for parameter in train_parameters() if parameter.name in shared]
+    return [found[0], *own, *found[1:]]
 
 
 def with_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:

@@ -211,10 +211,11 @@ def _too_large(total: int, room: int, recipe: Recipe) -> str:
 def _plan_in_words(prefix: Prefix, wanted: list[_Wanted], total: int, recipe: Recipe, share: float) -> str:
     views = sum(each.part == TRAIN for each in wanted)
     seen = f", {views} views of each training picture" if views > 1 else ""
+    left = f"an epoch then does {share:.0%} of the work" if share >= 0.005 else "an epoch then runs the head alone"
     kind = str(prefix.dtype).removeprefix("torch.")
     lines = [
         f"kept: {prefix.in_words()}, once per picture{seen}: {_size(total)} of the {recipe.cache_budget:g} GiB budget, "
-        f"computed in {kind} (test pictures in float32); an epoch is then {share:.1%} of the work"
+        f"computed in {kind} (test pictures in float32); {left}"
     ]
     if views > 1:
         lines.append(f"each epoch shows another of the {views} fixed random views; epoch {views + 1} the first again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,13 @@ class Evaluation:
     def baseline(self) -> float:
         """The accuracy of always saying the biggest class of these pictures."""
         return float(np.bincount(self.labels).max() / len(self.labels))
+
+    def only(self, chosen: npt.NDArray[np.bool_], part: str) -> Evaluation:
+        """The same about some of the pictures: `chosen` (N,), `part` what to call them."""
+        names = tuple(name for name, keep in zip(self.names, chosen.tolist(), strict=True) if keep)
+        return replace(
+            self, part=part, labels=self.labels[chosen], probabilities=self.probabilities[chosen], names=names
+        )
 
     def top_k(self, k: int) -> float:
         """Share of the pictures whose true class is among the k most likely."""

@@ -10,37 +10,33 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from saccade.data.audit import check_bad_pictures, check_classes_left, describe_pictures, pictures_in_words
+import saccade.advice as advice
+from saccade.data.audit import describe_pictures, pictures_in_words
 from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
-from saccade.data.decode import DecodeRules
-from saccade.data.listing import TEST, TRAIN, VAL, Listing
-from saccade.data.pack import Pack, open_pack
-from saccade.data.packing import Work
-from saccade.data.prepare import PackSettings
-from saccade.data.sources.open import open_pictures
-from saccade.data.split import check_splits, make_splits
+from saccade.data.listing import TEST, TRAIN, VAL
+from saccade.data.pack import Pack
 from saccade.engine import choose_device, describe_device, keep_memory, make_deterministic, num_cores, threads_for
 from saccade.errors import RecipeError
-from saccade.evaluation.evaluate import Rows, evaluate
-from saccade.models.catalogue import build_network, find_entry
+from saccade.evaluation.evaluate import Rows, evaluate_by
+from saccade.headstart import doubts, head_first
+from saccade.keeping import Pixels, Way, judging_ways, keep_frozen
+from saccade.models.catalogue import build_network, find_entry, transfer_of
 from saccade.models.network import Network, NetworkSpec, side_of
 from saccade.models.summary import layer_table
 from saccade.models.weights import initialise
-from saccade.recipe import Recipe
+from saccade.pictures import Pictures, list_pictures, pack_pictures, split_pictures
+from saccade.recipe import ADVICE, Recipe, known, make_recipe
 from saccade.runs import RunFolder, TrainedNetwork, command_line
 from saccade.screen import QuietScreen, RecordingScreen, Screen
 from saccade.training.callbacks import Callback, EarlyStopping, KeepWeights, Log, Show
 from saccade.training.freeze import freeze
 from saccade.training.loop import Parts, fit
-
-T = TypeVar("T")
 
 _STATISTICS_PICTURES = 10_000  # enough for the mean and deviation of pixels to three digits
 
@@ -52,25 +48,12 @@ class Place(NamedTuple):
     name: str | None = None
 
 
-class Pictures(NamedTuple):
-    """The decoded pictures, which rows of the pack can be used, and the part of each."""
-
-    listing: Listing
-    pack: Pack
-    rows: npt.NDArray[np.int64]
-    parts: npt.NDArray[np.str_]
-
-    def of(self, part: str) -> npt.NDArray[np.int64]:
-        """The rows of one part, ascending."""
-        return np.asarray(self.rows[self.parts == part], dtype=np.int64)
-
-
 def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, screen: Screen | None = None) -> RunFolder:
     """Train a network on labelled pictures and judge it on those it never saw.
 
     Args:
         recipe: what to do; open fields are filled in.
-        pictures: a folder, an archive, arrays, or the word `digits`; see data/sources/open.py.
+        pictures: a folder, an archive, a table, arrays, shards, or a word; see data/sources/open.py.
         place: where the run folder is made.
         screen: where to talk; None for silence.
 
@@ -81,77 +64,65 @@ def train(recipe: Recipe, pictures: str | Path, place: Place | None = None, scre
         SaccadeError: of every stage; see errors.py.
     """
     clock, log = _Clock(), RecordingScreen(screen or QuietScreen())
-    recipe = _resolve(recipe)
+    asked, recipe = recipe, _resolve(advice.first_choice(recipe))
     make_deterministic(recipe.deterministic)
     keep_memory()
     device = choose_device(recipe.device)
 
-    listing = open_pictures(pictures, allow_empty_class=recipe.allow_empty_class)
-    pack = _pack(listing, recipe, log)
-    shown = _split(listing, pack, recipe, log)
+    listing = list_pictures(pictures, recipe, log)
+    pack = pack_pictures(listing, recipe, log)
+    shown = split_pictures(listing, pack, recipe, log)
     clock.lap("pictures")
     network = _network(recipe, shown, device, log)
+    recipe = _advise(asked, recipe, network, shown, log)
+    _freeze(network, recipe, log)
     run = _start_run(place or Place(), recipe, shown, log)
-    _fit(network, recipe, shown, run, log)
+    way = keep_frozen(network, _pixels(network, recipe, shown), recipe, log)
+    clock.lap("frozen stages")
+    _fit(way, recipe, shown, run, log)
     clock.lap("training")
-    _judge(run, shown, device, clock, log)
+    _judge(way, run, shown, clock, log)
     return run
+
+
+def pack_ahead(recipe: Recipe, pictures: str | Path, screen: Screen | None = None) -> Pack:
+    """Decode pictures ahead of time: the pack that `train` with this recipe will find.
+
+    Raises:
+        SaccadeError: of listing and decoding; see errors.py.
+    """
+    recipe = _resolve(recipe)
+    screen = screen or QuietScreen()
+    return pack_pictures(list_pictures(pictures, recipe, screen), recipe, screen)
 
 
 def _resolve(recipe: Recipe) -> Recipe:
     """Every open field filled in: first those that the network and the machine decide, then the recipe's own."""
-    entry = find_entry(recipe.model)
+    entry, transfer = find_entry(recipe.model), transfer_of(recipe.model)
     found: dict[str, object] = {
         "image_size": recipe.image_size or entry.image_size,
         "workers": recipe.workers or num_cores(),
+        "data_dir": recipe.data_dir and str(Path(recipe.data_dir).resolve()),
+        "train": transfer.last if recipe.train == "last" else recipe.train,
+        "head": transfer.head if recipe.weights != "none" and recipe.head is None else recipe.head,
     }
     if recipe.learning_rate is None and recipe.optimizer == "adamw":
         found["learning_rate"] = entry.rate
     return recipe.model_copy(update=found).resolved()
 
 
-def _pack(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
-    """Decode once: data/pack.py."""
-    for note in listing.notes:
-        screen.say(f"note: {note}")
-    rules = DecodeRules(max_pixels=recipe.max_pixels, reduce_large=recipe.reduce_large)
-    grey = find_entry(recipe.model).in_channels == 1
-    settings = PackSettings(_known(recipe.image_size), grey, recipe.fit, rules)
-    began = time.perf_counter()
-    with screen.bar("decoding", len(listing)) as bar:
-        work = Work(_known(recipe.workers), recipe.strict, lambda done, total: bar(done, f"{done:,} of {total:,}"))
-        pack = open_pack(listing, settings, work)
-    how = "reused, nothing changed" if pack.reused else f"built in {time.perf_counter() - began:.1f} s"
-    num, side, _, channels = pack.images.shape
-    screen.say(f"pack: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
-    check_bad_pictures(pack, recipe.max_bad)
-    check_classes_left(pack)
-    return pack
-
-
-def _split(listing: Listing, pack: Pack, recipe: Recipe, screen: Screen) -> Pictures:
-    """Who learns, who watches, who judges: data/split.py."""
-    rows = pack.usable
-    labels, given = pack.labels[rows], pack.splits[rows]
-    parts = make_splits(labels, given, recipe.seed, val_share=recipe.val_share, test_share=recipe.test_share)
-    for sentence in check_splits(labels, parts, pack.class_names):
-        screen.warn(sentence)
-    counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
-    screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
-    return Pictures(listing, pack, rows, parts)
-
-
 def _start_run(place: Place, recipe: Recipe, shown: Pictures, log: RecordingScreen) -> RunFolder:
     """Make the run folder and write down what is known before training: runs.py."""
-    listing, pack, rows, parts = shown
+    listing, pack, rows, parts, findings, _ = shown
     run = RunFolder.create(place.project, place.name or _name_after(listing.source))
     log.write_to(run.log_path)
     run.write_recipe(recipe)
     run.write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"))
     run.write_classes(pack.class_names)
     source = Path(listing.source)
-    place_of = str(source.resolve()) if source.exists() else listing.source
-    report = describe_pictures(pack, parts, place_of, list(listing.notes))
+    is_path = source.exists() or "{" in listing.source  # else a word; braces stand for several shards
+    place_of = str(source.resolve()) if is_path else listing.source
+    report = describe_pictures(pack, rows, parts, place_of, list(listing.notes)) | findings
     class_of = [pack.class_names[label] for label in pack.labels[rows].tolist()]
     names = (pack.names[row] for row in rows.tolist())
     run.write_pictures(report, zip(names, class_of, parts.tolist(), strict=True), pack.skipped)
@@ -159,7 +130,7 @@ def _start_run(place: Place, recipe: Recipe, shown: Pictures, log: RecordingScre
 
 
 def _network(recipe: Recipe, shown: Pictures, device: torch.device, screen: Screen) -> Network:
-    """First weights, and what learns: models/catalogue.py, models/weights.py, training/freeze.py."""
+    """First weights: models/catalogue.py, models/weights.py."""
     pack = shown.pack
     spec = NetworkSpec(recipe.model, len(pack.class_names), recipe.image_size, pack.preparation.channels, recipe.head)
     network = build_network(spec, recipe.seed)
@@ -168,9 +139,32 @@ def _network(recipe: Recipe, shown: Pictures, device: torch.device, screen: Scre
     else:
         for line in initialise(network, recipe.weights).in_words():
             screen.say(line)
-    screen.say(f"{recipe.model}: {freeze(network, recipe.train).in_words()}")
     screen.say(f"pictures of {recipe.image_size}×{recipe.image_size} pixels on {describe_device(device)}")
     return network.to(device)
+
+
+def _advise(asked: Recipe, recipe: Recipe, network: Network, shown: Pictures, screen: Screen) -> Recipe:
+    """The recipe that suits the pictures, where none was asked for: advice.py."""
+    if asked.recipe != ADVICE:
+        return recipe
+    if recipe.weights == "none":
+        screen.say(advice.why_scratch(recipe))
+        return recipe
+    freeze(network, "head")
+    likeness = advice.probe(network, _pixels(network, recipe, shown), recipe, screen)
+    per_class = int(np.median(np.bincount(shown.pack.labels[shown.of(TRAIN)])))
+    chosen = advice.choose(likeness, per_class)
+    screen.say(advice.in_words(chosen, likeness, per_class))
+    fields = {field: getattr(asked, field) for field in asked.model_fields_set - {"recipe"}}
+    return _resolve(make_recipe(chosen, fields))
+
+
+def _freeze(network: Network, recipe: Recipe, screen: Screen) -> None:
+    """What learns: training/freeze.py; and what is doubtful about that: headstart.py."""
+    frozen = freeze(network, recipe.train, keep_statistics=recipe.batch_norm == "keep")
+    screen.say(f"{recipe.model}: {frozen.in_words()}")
+    for sentence in doubts(recipe, frozen):
+        screen.warn(sentence)
 
 
 def _statistics(shown: Pictures) -> tuple[list[float], list[float]]:
@@ -180,38 +174,46 @@ def _statistics(shown: Pictures) -> tuple[list[float], list[float]]:
     return pixels.mean(axis=(0, 1, 2)).tolist(), pixels.std(axis=(0, 1, 2)).tolist()
 
 
-def _fit(network: Network, recipe: Recipe, shown: Pictures, run: RunFolder, screen: Screen) -> None:
-    """Epochs: training/loop.py."""
-    pack = shown.pack
+def _pixels(network: Network, recipe: Recipe, shown: Pictures) -> Pixels:
+    """The three parts, batch by batch: data/batches.py and data/augment.py."""
     augmentation = Augmentation(
-        flip=_known(recipe.flip),
-        shift=_known(recipe.shift),
-        rotation=_known(recipe.rotation),
-        zoom=_known(recipe.zoom),
+        flip=known(recipe.flip),
+        shift=known(recipe.shift),
+        rotation=known(recipe.rotation),
+        zoom=known(recipe.zoom),
         fill=recipe.fill,
         fill_value=recipe.fill_value,
     )
+    pack = shown.pack
     how = (recipe.batch_size, side_of(network.spec), network.normalise.mean.device, recipe.seed)
-    parts = Parts(
-        train=Batches(pack.images, pack.labels, shown.of(TRAIN), *how, augmentation),
+    return Pixels(
+        train=Batches(pack.images, pack.labels, shown.of(TRAIN), *how, augmentation, recipe.views),
         val=Batches(pack.images, pack.labels, shown.of(VAL), *how),
+        test=Batches(pack.images, pack.labels, shown.of(TEST), *how),
+        fingerprint=pack.fingerprint,
     )
-    trained = TrainedNetwork(network, pack.class_names, pack.preparation)
-    with screen.bar("training", recipe.epochs * parts.train.num_pictures) as bar:
-        callbacks: list[Callback] = [
-            Log(run.append_result),
-            KeepWeights(lambda which: run.save_weights(which, trained)),
-            Show(screen.say, bar, recipe.epochs),
-        ]
-        if recipe.patience:
-            callbacks.append(EarlyStopping(recipe.patience))
-        with threads_for(recipe.batch_size * layer_table(network).multiply_adds):
-            _fit_or_explain(network, parts, recipe, callbacks)
 
 
-def _fit_or_explain(network: Network, parts: Parts, recipe: Recipe, callbacks: list[Callback]) -> None:
+def _fit(way: Way, recipe: Recipe, shown: Pictures, run: RunFolder, screen: Screen) -> None:
+    """The head where it can be solved, then epochs: training/linear_head.py, training/loop.py."""
+    trained = TrainedNetwork(way.network, shown.pack.class_names, shown.pack.preparation)
+    callbacks: list[Callback] = [
+        Log(run.append_result),
+        KeepWeights(lambda which: run.save_weights(which, trained)),
+    ]
+    with threads_for(round(recipe.batch_size * layer_table(way.network).multiply_adds * way.share)):
+        if recipe.solve_head and head_first(way, recipe, callbacks, screen) and recipe.train == "head":
+            return
+        with screen.bar("training", recipe.epochs * way.train.num_pictures) as bar:
+            callbacks.append(Show(screen.say, bar, recipe.epochs))
+            if recipe.patience:
+                callbacks.append(EarlyStopping(recipe.patience))
+            _fit_or_explain(way, recipe, callbacks)
+
+
+def _fit_or_explain(way: Way, recipe: Recipe, callbacks: list[Callback]) -> None:
     try:
-        fit(network, parts, recipe, callbacks)
+        fit(way.learner, Parts(way.train, way.val), recipe, callbacks)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -222,11 +224,18 @@ def _fit_or_explain(network: Network, parts: Parts, recipe: Recipe, callbacks: l
         ) from None
 
 
-def _judge(run: RunFolder, shown: Pictures, device: torch.device, clock: _Clock, screen: Screen) -> None:
+def _judge(way: Way, run: RunFolder, shown: Pictures, clock: _Clock, screen: Screen) -> None:
     """The best weights on val and test: evaluation/evaluate.py."""
     best = run.load("best")
-    best.network.to(device)
-    found = {part: evaluate(best, Rows(shown.pack, shown.of(part), part), device) for part in (VAL, TEST)}
+    best.network.to(way.network.normalise.mean.device)
+    freeze(best.network, run.recipe.train)
+    found = {
+        part: evaluate_by(judge, best, Rows(shown.pack, shown.of(part), part))
+        for part, judge in judging_ways(way, best.network).items()
+    }
+    apart = ~np.isin(shown.of(TEST), shown.leaked)
+    if apart.any() and not apart.all():
+        found[f"{TEST}_without_leaks"] = found[TEST].only(apart, f"{TEST}_without_leaks")
     run.write_predictions(found[TEST])
     clock.lap("evaluation")
     run.write_metrics(found, clock.laps)
@@ -235,6 +244,9 @@ def _judge(run: RunFolder, shown: Pictures, device: torch.device, clock: _Clock,
         f"test accuracy {found[TEST].accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) on "
         f"{len(found[TEST].labels):,} pictures; always saying the biggest class: {found[TEST].baseline:.2%}"
     )
+    if apart.any() and not apart.all():
+        clean = found[f"{TEST}_without_leaks"]
+        screen.say(f"without the {(~apart).sum():,} that were learned from too: {clean.accuracy:.2%}")
     for line in pictures_in_words(run.data_report):
         screen.say(line)
 
@@ -254,9 +266,3 @@ class _Clock:
 
 def _name_after(source: str) -> str:
     return Path(source).name.split(".")[0].lstrip("-") or "run"
-
-
-def _known(value: T | None) -> T:
-    if value is None:
-        raise ValueError("the recipe is not resolved")
-    return value

@@ -10,25 +10,32 @@ import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from saccade.errors import RecipeError
 
+T = TypeVar("T")
+
 Augment = Literal["none", "light", "standard", "strong"]
 Fit = Literal["squash", "crop", "pad"]
+Policy = Literal["none", "randaugment", "trivial"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-# How far each strength goes: flip probability, shift (share of the side), rotation (degrees), zoom (share).
-# "light" is safe for pictures whose left and right differ, such as digits and text.
+# How far each strength goes: flip probability, shift (share of the side), rotation (degrees), zoom (share), colours
+# (shares), probability of erasing. "light" is safe for pictures whose left and right differ, such as digits and text.
+_STILL = {"flip": 0.0, "shift": 0.0, "rotation": 0.0, "zoom": 0.0}
+_TRUE_COLOURS = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "erasing": 0.0}
 STRENGTHS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
-        "none": {"flip": 0.0, "shift": 0.0, "rotation": 0.0, "zoom": 0.0},
-        "light": {"flip": 0.0, "shift": 0.04, "rotation": 0.0, "zoom": 0.0},
-        "standard": {"flip": 0.5, "shift": 0.1, "rotation": 15.0, "zoom": 0.1},
-        "strong": {"flip": 0.5, "shift": 0.2, "rotation": 30.0, "zoom": 0.2},
+        "none": _STILL | _TRUE_COLOURS,
+        "light": _STILL | _TRUE_COLOURS | {"shift": 0.04},
+        "standard": {"flip": 0.5, "shift": 0.1, "rotation": 15.0, "zoom": 0.1}
+        | {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.0, "erasing": 0.0},
+        "strong": {"flip": 0.5, "shift": 0.2, "rotation": 30.0, "zoom": 0.2}
+        | {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.03, "erasing": 0.25},
     }
 )
 
@@ -70,6 +77,16 @@ class Recipe(BaseModel):
     zoom: float | None = Field(None, ge=0, lt=1, description="0.2 enlarges or reduces by up to a fifth")
     fill: Literal["nearest", "constant"] = Field("nearest", description="what a shift or turn lets in at the edge")
     fill_value: float = Field(0.0, ge=0, le=255, description="the grey level of --fill constant, 0 to 255")
+
+    brightness: float | None = Field(None, ge=0, lt=1, description="0.2 multiplies all pixels by 0.8 to 1.2")
+    contrast: float | None = Field(None, ge=0, lt=1, description="0.2: distances from the mean grey times 0.8 to 1.2")
+    saturation: float | None = Field(None, ge=0, le=1, description="0.2: colours 0.8 to 1.2 times as strong")
+    hue: float | None = Field(None, ge=0, le=0.5, description="largest turn of the hues, as a share of their circle")
+    pca_colour: float = Field(0.0, ge=0, le=1, description="deviation of AlexNet's random light; theirs was 0.1")
+    erasing: float | None = Field(None, ge=0, le=1, description="probability of covering a rectangle with one colour")
+    policy: Policy = Field("none", description="torchvision's randaugment or trivial, drawn for each picture")
+    mixup: float = Field(0.0, ge=0, le=10, description="blend pictures and labels in pairs; usual: 0.2; 0: not at all")
+    cutmix: float = Field(0.0, ge=0, le=10, description="paste a part of another picture; usual: 1; 0: not at all")
 
     views: int = Field(
         0,
@@ -156,19 +173,22 @@ def finetune() -> Recipe:
     """The head first, then the last stages too, from there and at a low rate: fine-tuning.
 
     A random head would send large gradients into the pretrained stages (Kumar et al. 2022,
-    https://arxiv.org/abs/2202.10054), so it is solved before anything else moves.
+    https://arxiv.org/abs/2202.10054), so it is solved before anything else moves. docs/transfer.md has the
+    measurements behind the numbers.
     """
-    return features().model_copy(update={"recipe": "finetune", "train": "last", "epochs": 10, "learning_rate": 1e-4})
+    changes = {"recipe": "finetune", "train": "last", "batch_norm": "keep", "epochs": 10, "learning_rate": 3e-4}
+    return features().model_copy(update=changes)
 
 
 def finetune_augment() -> Recipe:
     """Fine-tuning on randomly changed pictures; five views of each, so that the frozen stages can be kept."""
-    return finetune().model_copy(update={"recipe": "finetune+augment", "augment": "standard", "views": 5})
+    changes = {"recipe": "finetune+augment", "augment": "light", "flip": 0.5, "views": 5, "epochs": 20}
+    return finetune().model_copy(update=changes)
 
 
 def full() -> Recipe:
     """Everything, from pretrained weights, at rates that fall with depth."""
-    changes = {"recipe": "full", "train": "all", "augment": "standard", "depth_rate": 0.1}
+    changes = {"recipe": "full", "train": "all", "depth_rate": 0.1, "augment": "light", "flip": 0.5}
     return finetune().model_copy(update=changes)
 
 
@@ -246,3 +266,10 @@ def _yaml_fields(path: Path) -> dict[str, object]:
 def _nearest_field(name: str) -> str:
     near = difflib.get_close_matches(name, Recipe.model_fields, n=1)
     return f"did you mean {near[0]!r}?" if near else "`saccade train --help` lists the fields"
+
+
+def known(value: T | None) -> T:
+    """A field that is filled in by the time it is needed; ValueError where the recipe was not resolved."""
+    if value is None:
+        raise ValueError("the recipe is not resolved")
+    return value

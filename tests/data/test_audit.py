@@ -126,7 +126,7 @@ def test_rule3_a_share_that_is_exactly_the_limit_passes(num_broken):
 
 def test_rule2_report_counts_seen_used_and_skipped():
     pack = make_pack(20, ["truncated", "truncated", "empty_file"], left_out(2, "not_a_picture_name"))
-    report = describe_pictures(pack, np.full(17, "train"), "x", [])
+    report = describe_pictures(pack, pack.usable, np.full(17, "train"), "x", [])
     assert (report["num_seen"], report["num_used"], report["num_skipped"]) == (22, 17, 5)
     assert list(report["skipped"].items()) == [("not_a_picture_name", 2), ("truncated", 2), ("empty_file", 1)]
 
@@ -134,7 +134,7 @@ def test_rule2_report_counts_seen_used_and_skipped():
 @given(num=st.integers(1, 30), data=st.data(), others=st.integers(0, 5))
 def test_rule2_seen_is_used_and_skipped_together(num, data, others):
     pack = make_pack(num, ["truncated"] * data.draw(st.integers(0, num)), left_out(others, "seen_before"))
-    report = describe_pictures(pack, np.full(len(pack.usable), "train"), "x", [])
+    report = describe_pictures(pack, pack.usable, np.full(len(pack.usable), "train"), "x", [])
     assert report["num_seen"] == report["num_used"] + report["num_skipped"] == num + others
 
 
@@ -146,14 +146,14 @@ def test_rule2_report_counts_each_class_in_each_part():
         name: {part: sum(1 for pair in zip(labels, parts, strict=True) if pair == (index, part)) for part in set(parts)}
         for index, name in enumerate(pack.class_names)
     }
-    assert describe_pictures(pack, parts, "x", [])["classes"] == expected
+    assert describe_pictures(pack, pack.usable, parts, "x", [])["classes"] == expected
 
 
 def test_rule2_words_name_every_count_and_reason():
     pack = make_pack(
         2000, ["truncated"] * 2, left_out(1, "seen_before"), ["", "", "multi_frame", "multi_frame constant"]
     )
-    words = pictures_in_words(describe_pictures(pack, np.full(1998, "train"), "x", []))
+    words = pictures_in_words(describe_pictures(pack, pack.usable, np.full(1998, "train"), "x", []))
     assert words == [
         "pictures: 2,001 seen, 1,998 used, 3 skipped",
         "  skipped: 2 truncated, 1 seen_before",
@@ -162,7 +162,7 @@ def test_rule2_words_name_every_count_and_reason():
 
 
 def test_rule2_words_about_whole_pictures_are_one_line():
-    words = pictures_in_words(describe_pictures(make_pack(4), np.full(4, "train"), "x", []))
+    words = pictures_in_words(describe_pictures(make_pack(4), np.arange(4), np.full(4, "train"), "x", []))
     assert words == ["pictures: 4 seen, 4 used, 0 skipped"]
 
 
@@ -170,7 +170,7 @@ def test_rule2_words_about_whole_pictures_are_one_line():
 def test_report_tells_whether_splits_were_given(split, given_by_owner):
     pack = make_pack(4)
     pack.splits[0] = split
-    assert describe_pictures(pack, np.full(4, "train"), "x", [])["splits_given"] is given_by_owner
+    assert describe_pictures(pack, pack.usable, np.full(4, "train"), "x", [])["splits_given"] is given_by_owner
 
 
 def test_report_of_a_real_pack_counts_what_lies_there(cache, encode, noise, write_files, tmp_path):
@@ -179,7 +179,7 @@ def test_report_of_a_real_pack_counts_what_lies_there(cache, encode, noise, writ
     listing = open_pictures(write_files(tmp_path / "x", good | others))
     settings = PackSettings(10, False, "squash", DecodeRules())
     pack = open_pack(listing, settings, Work(1, False, lambda done, total: None))
-    report = describe_pictures(pack, np.full(len(pack.usable), "train"), listing.source, [])
+    report = describe_pictures(pack, pack.usable, np.full(len(pack.usable), "train"), listing.source, [])
     assert report["skipped"] == {"not_a_picture_name": 1, "empty_file": 1, "truncated": 1}
     assert report["noted"] == {"wrong_extension": 1}
     assert (report["num_seen"], report["num_used"], report["num_skipped"]) == (10, 7, 3)

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from saccade.data.decode import CODES, DecodeRules, decode, fit_square
+from saccade.data.decode import CODES, DecodeRules, decode
 from saccade.data.formats import identify
 from saccade.data.refusals import REASONS
+from saccade.data.square import fit_square
 from saccade.errors import PictureError
 
 RULES = DecodeRules()

@@ -38,6 +38,11 @@ def test_b02_ipynb_checkpoints_is_no_class(make_folder):
     assert listing.class_names == ("cats", "dogs")
 
 
+def test_b03_one_folder_deep_is_singular(make_folder):
+    notes = open_pictures(make_folder(*PAIR, "cats/may/2.png")).notes
+    assert any("up to 1 folder deep" in note for note in notes)
+
+
 def test_b03_nested_folders_belong_to_the_first_and_are_noted(make_folder):
     listing = open_pictures(make_folder(*PAIR, "cats/2020/may/2.png"))
     assert listing.counts() == {"cats": 2, "dogs": 1}

@@ -20,17 +20,18 @@ import pytest
 from PIL import Image, ImageOps
 
 from saccade.data import packing
+from saccade.data.cache import cache_folder
 from saccade.data.cells import read_csv
 from saccade.data.decode import DecodeRules
 from saccade.data.listing import Listing
-from saccade.data.pack import Pack, cache_folder, fingerprint_of, open_pack
+from saccade.data.pack import Pack, fingerprint_of, open_pack
 from saccade.data.packing import INDEX_HEADER, PACK_FORMAT, Work
 from saccade.data.prepare import PackSettings, Preparation, prepare
 from saccade.data.sources.open import open_pictures
 from saccade.errors import DataError, PictureError, ResourceError
 
 SETTINGS = PackSettings(image_size=16, grey=False, fit="squash", rules=DecodeRules())
-FILES = ("images.npy", "index.csv", "pack.json")
+FILES = ("images.npy", "index.csv", "looks.npy", "pack.json")
 
 
 def silent(done: int, total: int) -> None:
@@ -236,7 +237,7 @@ def test_pack_after_a_wrong_guess_equals_one_after_a_right_guess(cache, draw_fol
     assert calls == [*range(1, 41), *range(1, 41)], "the guess was meant to be wrong"
     images, index = np.array(found.images), (found.folder / "index.csv").read_bytes()
     shutil.rmtree(cache)
-    monkeypatch.setattr(packing, "_guess", lambda listing, settings: found.preparation)
+    monkeypatch.setattr(packing, "_guess", lambda listing, settings, work: found.preparation)
     again = open_pack(listing, GREY, ALONE)
     assert np.array_equal(again.images, images)
     assert (again.folder / "index.csv").read_bytes() == index

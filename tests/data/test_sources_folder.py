@@ -101,14 +101,6 @@ def test_stamp_of_the_same_pictures_is_the_same(make_folder):
     assert open_pictures(root).stamp == open_pictures(root).stamp
 
 
-@pytest.mark.parametrize("word", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
-def test_open_word_without_files_asks_for_their_path(monkeypatch, tmp_path, word):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=word) as caught:
-        open_pictures(word)
-    assert "give the path" in str(caught.value.remedy)
-
-
 @pytest.mark.parametrize("source", ["no/such/folder", "bad\0name", "x" * 5000])
 def test_open_path_that_does_not_exist_is_a_usage_error(source):
     with pytest.raises(UsageError):

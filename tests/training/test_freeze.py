@@ -154,3 +154,25 @@ def test_stage_without_parameters_behind_one_that_learns_stays_awake() -> None:
     freeze(network, "block4_conv1")
     assert "block3_pool" in network.frozen_stages
     assert "block5_pool" not in network.frozen_stages
+
+
+def test_kept_statistics_do_not_move_while_the_scales_beside_them_learn() -> None:
+    network = build_network(NetworkSpec("resnet18_cifar", 3, 32, 3))
+    report = freeze(network, "layer4", keep_statistics=True)
+    assert "BatchNorm with the statistics it has" in report.in_words()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network.train()
+    loss = network.training_outputs(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).logits.logsumexp(1).sum()
+    loss.backward()
+    optimizer.step()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert "stages.layer4_0.bn1.weight" in moved
+    assert not [name for name in moved if "running" in name or "num_batches" in name]
+    freeze(network, "layer4")
+    network.train()
+    network.training_outputs(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    state = network.state_dict()
+    name = "stages.layer4_0.bn1.running_mean"
+    assert not torch.equal(state[name], before[name]), "and they move again when that is taken back"
+    assert torch.equal(state["stages.layer3_0.bn1.running_mean"], before["stages.layer3_0.bn1.running_mean"])

@@ -52,16 +52,19 @@ def check_classes_left(pack: Pack) -> None:
         )
 
 
-def describe_pictures(pack: Pack, splits: npt.NDArray[np.str_], source: str, notes: list[str]) -> dict[str, Any]:
-    """As it stands in data_report.json. `splits` has an entry per usable row."""
-    labels = pack.labels[pack.usable]
+def describe_pictures(
+    pack: Pack, rows: npt.NDArray[np.int64], splits: npt.NDArray[np.str_], source: str, notes: list[str]
+) -> dict[str, Any]:
+    """As it stands in data_report.json. `rows` are the pictures that are used, `splits` their parts."""
+    labels = pack.labels[rows]
     parts = (TRAIN, VAL, TEST)
     return {
         "source": source,
         "fingerprint": pack.fingerprint,
         "num_seen": _num_seen(pack),
-        "num_used": len(pack.usable),
+        "num_used": len(rows),
         "num_skipped": len(pack.skipped),
+        "num_set_aside": len(pack.usable) - len(rows),
         "skipped": dict(Counter(skipped.reason for skipped in pack.skipped).most_common()),
         "noted": pack.noted(),
         "notes": notes,
@@ -77,6 +80,8 @@ def describe_pictures(pack: Pack, splits: npt.NDArray[np.str_], source: str, not
 def pictures_in_words(report: dict[str, Any]) -> list[str]:
     """The last lines of a run: how many were seen, used, noted and skipped, by reason."""
     lines = [f"pictures: {report['num_seen']:,} seen, {report['num_used']:,} used, {report['num_skipped']:,} skipped"]
+    if report.get("num_set_aside"):
+        lines[0] += f", {report['num_set_aside']:,} set aside (copies across parts or classes)"
     for key, what in (("skipped", "skipped"), ("noted", "used, but noted")):
         if report[key]:
             lines.append(f"  {what}: " + ", ".join(f"{count:,} {reason}" for reason, count in report[key].items()))

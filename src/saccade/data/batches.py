@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +14,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saccade.data.augment import Augmentation, augment, draw, enlarge, generator_for
+from saccade.data.augment import Augmentation, Draws, OwnChange, augment, draw_all, enlarge
+from saccade.data.draws import Stream, generator_for
+from saccade.data.mixing import Mixed, Mixing, draw_mixing, mix
+from saccade.errors import DataError
+
+_RESIDENT_SHARE = 0.25  # of a GPU's free memory that pictures may take
+_RESIDENT_STEP = 4096
 
 
 class Batch(NamedTuple):
-    """Images (B, C, size, size) in 0..255 (uint8 where nothing changed them), labels int64 (B,), pack rows (B,)."""
+    """Images (B, C, size, size) in 0..255 (uint8 where nothing changed them), labels int64 (B,), pack rows (B,).
+
+    `mixed` tells the labels of pictures that are mixtures of two; `labels` are then those of the first.
+    """
 
     images: Tensor
     labels: Tensor
     rows: npt.NDArray[np.int64]
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,8 @@ class Batches:
         seed: with the epoch it decides the order and what augmentation does.
         augmentation: None for pictures as they are, in the order of `rows`; else shuffled anew every epoch.
         views: epochs cycle through so many fixed random views of each picture; 0 for a fresh one every epoch.
+        mixing: of pairs within a batch; None for pictures by themselves.
+        resident: the whole of `images` on the device, see `resident_images`; None: batches are fetched from the map.
     """
 
     images: npt.NDArray[np.uint8]
@@ -47,6 +60,8 @@ class Batches:
     seed: int = 0
     augmentation: Augmentation | None = None
     views: int = 0
+    mixing: Mixing | None = None
+    resident: Tensor | None = None
 
     @property
     def num_pictures(self) -> int:
@@ -62,7 +77,7 @@ class Batches:
         """The rows in the order in which this epoch shows them."""
         if self.augmentation is None:
             return self.rows
-        shuffled = torch.randperm(len(self.rows), generator=generator_for(self.seed, epoch, stream=0))
+        shuffled = torch.randperm(len(self.rows), generator=generator_for(self.seed, epoch, Stream.ORDER))
         return np.asarray(self.rows[shuffled.numpy()], dtype=np.int64)
 
     def plan(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -77,19 +92,29 @@ class Batches:
             return 0
         return (epoch - 1) % self.views + 1 if self.views else epoch
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """All pictures of the part once."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """All pictures of the part once, without those of the `first` batches."""
         view = self.view_of(epoch)
-        for rows in self.plan(epoch):
-            yield Batch(self.pictures(rows, view), self.labels_of(rows), rows)
+        for rows in islice(self.plan(epoch), first, None):
+            images, labels, mixed = self.pictures(rows, view), self.labels_of(rows), None
+            if self.mixing is not None:
+                draws = _mixing_draws(len(self.labels), self.mixing, self.seed, epoch)[torch.from_numpy(rows)]
+                images, mixed = mix(images, labels, draws.to(self.device), self.mixing)
+                images = images.contiguous(memory_format=torch.channels_last)
+            yield Batch(images, labels, rows, mixed)
 
     def pictures(self, rows: npt.NDArray[np.int64], view: int) -> Tensor:
         """One view of some pictures: (B, C, size, size) in 0..255, on the device."""
         images = self._on_device(rows)
         if view == 0 or self.augmentation is None:
-            return enlarge(images, self.size)
-        draws = _draws(len(self.labels), self.seed, view)
-        return augment(images, draws[torch.from_numpy(rows)], self.augmentation, self.size)
+            return enlarge(images, self.size).contiguous(memory_format=torch.channels_last)
+        draws = _draws(len(self.labels), self.augmentation, self.seed, view).of(torch.from_numpy(rows), self.device)
+        changed = augment(images, draws, self.augmentation, self.size)
+        if self.augmentation.own is not None:
+            generator = generator_for(self.seed, view, Stream.OWN, int(rows[0]))
+            changed = own_change(changed, self.augmentation.own, generator)
+        # In this order of memory convolutions are faster, and the same whatever batch a picture is in.
+        return changed.contiguous(memory_format=torch.channels_last)
 
     def labels_of(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """int64 (B,), on the device."""
@@ -102,6 +127,8 @@ class Batches:
             mapped.madvise(mmap.MADV_DONTNEED)
 
     def _on_device(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        if self.resident is not None:
+            return self.resident[torch.from_numpy(rows).to(self.device, non_blocking=True)].permute(0, 3, 1, 2)
         # Fancy indexing is the one copy out of the map; the permuted view is channels_last without another.
         pixels = torch.from_numpy(np.asarray(self.images)[rows])
         return pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
@@ -115,7 +142,40 @@ class Batches:
         return list(zip(starts, [*starts, total][1:], strict=True))
 
 
+def own_change(images: Tensor, own: OwnChange, generator: torch.Generator) -> Tensor:
+    """What a caller's own function makes of a batch: float32, of the same shape, on the same device.
+
+    Raises:
+        DataError: it is something else.
+    """
+    changed = own(images, generator)
+    if isinstance(changed, Tensor) and changed.shape == images.shape and changed.device == images.device:
+        return changed.float()
+    found = f"{tuple(changed.shape)} on {changed.device}" if isinstance(changed, Tensor) else type(changed).__name__
+    raise DataError(
+        f"an augmentation must return a batch like the one it gets, {tuple(images.shape)} on {images.device}; "
+        f"this one returned {found}",
+        where="augment_with",
+        remedy="return a tensor of the same shape, 0..255, on the same device",
+    )
+
+
+def resident_images(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor | None:
+    """A whole pack as uint8 on a GPU, where it takes no more than a quarter of what is free there; else None."""
+    if device.type != "cuda" or images.nbytes > _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return None
+    whole = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), _RESIDENT_STEP):  # the map is read-only, and torch wants to be able to write
+        whole[start : start + _RESIDENT_STEP] = torch.from_numpy(np.array(images[start : start + _RESIDENT_STEP]))
+    return whole
+
+
 @lru_cache(maxsize=2)
-def _draws(num_pictures: int, seed: int, view: int) -> Tensor:
+def _draws(num_pictures: int, augmentation: Augmentation, seed: int, view: int) -> Draws:
     """All pictures' random numbers of one view, kept while its batches are made."""
-    return draw(num_pictures, seed, view)
+    return draw_all(num_pictures, augmentation, seed, view)
+
+
+@lru_cache(maxsize=1)
+def _mixing_draws(num_pictures: int, mixing: Mixing, seed: int, epoch: int) -> Tensor:
+    return draw_mixing(num_pictures, mixing, seed, epoch)

@@ -31,7 +31,6 @@ from saccade.data.formats import canvas_size, has_wrong_suffix, is_cut_short
 from saccade.data.orientation import held_warnings, read_orientation, turn
 from saccade.data.refusals import accepted_format, metadata_error, refusal, too_many
 from saccade.errors import PictureError
-from saccade.recipe import Fit
 
 CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -72,6 +71,7 @@ _MAX_METADATA_BYTES = 16 * 2**20
 _METADATA_KEYS = ("exif", "icc_profile", "xmp", "photoshop", "comment")
 # A progressive JPEG keeps the coefficients of the full picture in memory however small it is asked for.
 _MOST_REDUCED = 4
+_LARGEST_SCALE = 8  # libjpeg's
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,22 @@ class DecodeRules:
         max_pixels: width times height above this is refused before anything is allocated.
         min_side: the shorter side must have at least so many pixels.
         reduce_large: decode JPEGs of up to four times `max_pixels` at half their size, do not refuse them.
+        draft: decode a JPEG at a half, a quarter or an eighth of its size where far fewer pixels are wanted.
     """
 
     background: Background = (255, 255, 255)
     max_pixels: int = 100_000_000
     min_side: int = 8
     reduce_large: bool = False
+    draft: bool = True
 
 
 class Decoded(NamedTuple):
     """A picture.
 
     `pixels` is uint8 (H, W, C), C = 1 for grey pictures, 3 else; `original_size` is (width, height), upright
-    and before any reduction; `format` is one of `formats.ACCEPTED`; `codes` are keys of `CODES`.
+    and before any reduction (`pixels` of a JPEG can be fewer); `format` is one of `formats.ACCEPTED`; `codes`
+    are keys of `CODES`.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -104,24 +107,29 @@ class Decoded(NamedTuple):
     codes: tuple[str, ...]
 
 
-def decode(data: bytes, name: str, rules: DecodeRules) -> Decoded:
-    """Decode one picture in full.
+def decode(data: bytes, name: str, rules: DecodeRules, least_side: int | None = None) -> Decoded:
+    """Decode one picture.
 
     Args:
-        data: the whole file.
+        data: the whole file; all of it is read, also where fewer pixels are wanted.
         name: what to call it in messages; its extension is compared with the content.
         rules: limits and background.
+        least_side: with `rules.draft`, a JPEG may be reduced while decoding as long as its shorter side keeps so many
+            pixels; None: every picture in full.
 
     Raises:
         PictureError: with one of the reasons in `REASONS`; nothing else, whatever the bytes.
     """
     picture_format = accepted_format(data, name)
+    least_side = least_side if rules.draft and picture_format == "JPEG" else None
     try:
         try:
-            decoded = _decode_known(data, picture_format, rules)
+            decoded = _decode_known(data, picture_format, rules, least_side)
+            if least_side is not None and "constant" in decoded.codes:
+                decoded = _decode_known(data, picture_format, rules)  # reduced, fine lines can become one grey
         except OSError as error:
             # A cut JPEG raises this, and so does one whose end marker alone is missing.
-            repaired = _without_trailer(data, picture_format, rules)
+            repaired = _without_trailer(data, picture_format, rules, least_side)
             if repaired is None:
                 raise error
             decoded = repaired
@@ -137,13 +145,15 @@ def decode(data: bytes, name: str, rules: DecodeRules) -> Decoded:
     return decoded
 
 
-def _decode_known(data: bytes, picture_format: str, rules: DecodeRules) -> Decoded:
+def _decode_known(data: bytes, picture_format: str, rules: DecodeRules, least_side: int | None = None) -> Decoded:
     _check_pixels(canvas_size(data, picture_format), rules)
     codes: list[str] = []
     with held_warnings() as complaints:
         image = _PLUGINS[picture_format](io.BytesIO(data))
         stored = image.size
         _check_size(image, picture_format, rules, codes)
+        if picture_format == "JPEG":
+            _reduce(image, 2 if "reduced" in codes else 1, least_side)
         _check_metadata(image)
         if _has_frames(image):
             codes.append("multi_frame")
@@ -181,12 +191,20 @@ def _check_size(image: ImageFile.ImageFile, picture_format: str, rules: DecodeRu
         raise PictureError("too_small", what, remedy="remove the picture, or lower the limit")
     reducible = rules.reduce_large and picture_format == "JPEG"
     if reducible and rules.max_pixels < width * height <= _MOST_REDUCED * rules.max_pixels:
-        image.draft(None, (width // 2, height // 2))
         codes.append("reduced")
         return
     _check_pixels(image.size, rules)
     if max(width, height) >= _EXTREME_ASPECT * min(width, height):
         codes.append("extreme_aspect")
+
+
+def _reduce(image: ImageFile.ImageFile, at_least: int, least_side: int | None) -> None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8, where that is asked for or leaves `least_side` pixels on both sides."""
+    scale = at_least
+    while least_side is not None and scale < _LARGEST_SCALE and min(image.size) >= 2 * scale * least_side:
+        scale *= 2
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
 
 
 def _check_metadata(image: ImageFile.ImageFile) -> None:
@@ -215,7 +233,7 @@ def _observed(data: bytes, picture_format: str, pixels: npt.NDArray[np.uint8], k
     return codes
 
 
-def _without_trailer(data: bytes, picture_format: str, rules: DecodeRules) -> Decoded | None:
+def _without_trailer(data: bytes, picture_format: str, rules: DecodeRules, least_side: int | None) -> Decoded | None:
     """Decode a JPEG that lacks only its end marker, if all its pixels are there; else None.
 
     Two different paddings stand in for the missing bytes. Where both give the same picture, no pixel depends
@@ -236,49 +254,6 @@ def _without_trailer(data: bytes, picture_format: str, rules: DecodeRules) -> De
         return None
     if not np.array_equal(first.pixels, second.pixels):
         return None
+    if least_side is not None:  # in full they were compared, for a reduced picture could hide the difference
+        first = _decode_known(body + b"\x55" * 64 + b"\xff\xd9", "JPEG", rules, least_side)
     return first._replace(codes=(*first.codes, "missing_trailer"))
-
-
-def _as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
-def fit_square(pixels: npt.NDArray[np.uint8], side: int, fit: Fit, background: Background) -> npt.NDArray[np.uint8]:
-    """Make a picture square, with Pillow's antialiased bilinear filter.
-
-    Args:
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        side: the wanted height and width.
-        fit: squash (nothing is cut away), crop (the centred square of the short side), pad (on `background`).
-        background: RGB 0..255; its luma is used for grey pictures.
-
-    Returns:
-        uint8 (side, side, C); `pixels` itself when it has that size already.
-    """
-    height, width, channels = pixels.shape
-    if height == width == side:
-        return pixels
-    image, size = _as_image(pixels), (side, side)
-    if fit == "squash":
-        result = image.resize(size, Image.Resampling.BILINEAR)
-    elif fit == "crop":
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
-        result = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
-    elif fit == "pad":
-        result = _padded(image, side, background)
-    else:
-        raise ValueError(f"fit must be squash, crop or pad, got {fit!r}")
-    return np.array(result, dtype=np.uint8).reshape(side, side, channels)
-
-
-def _padded(image: Image.Image, side: int, background: Background) -> Image.Image:
-    long = max(image.size)
-    width, height = (max(1, round(length * side / long)) for length in image.size)
-    colour: int | Background = background
-    if image.mode == "L":
-        red, green, blue = background
-        colour = (red * 299 + green * 587 + blue * 114 + 500) // 1000
-    below = Image.new(image.mode, (side, side), colour)
-    below.paste(image.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2))
-    return below

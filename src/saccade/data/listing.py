@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
+
+from saccade.data.cells import printable
 
 TRAIN, VAL, TEST, UNASSIGNED = "train", "val", "test", "unassigned"
 SPLITS = (TRAIN, VAL, TEST, UNASSIGNED)
@@ -30,6 +32,19 @@ class MemberItem(NamedTuple):
     archive: Path
 
 
+class SpanItem(NamedTuple):
+    """A picture that lies as it is inside a larger file, a tar: `size` bytes from `offset` on.
+
+    `sha256` is what its bytes must have, 32 bytes, or empty where nobody wrote it down.
+    """
+
+    name: str
+    archive: Path
+    offset: int
+    size: int
+    sha256: bytes = b""
+
+
 class RowItem(NamedTuple):
     """A picture that is row `row` of `Listing.array`, already decoded. `name` says so: `X_train[17]`."""
 
@@ -37,7 +52,8 @@ class RowItem(NamedTuple):
     row: int
 
 
-Item = FileItem | MemberItem | RowItem
+StoredItem = FileItem | MemberItem | SpanItem
+Item = StoredItem | RowItem
 
 
 class Skipped(NamedTuple):
@@ -46,6 +62,35 @@ class Skipped(NamedTuple):
     name: str
     reason: str
     detail: str
+
+
+class FilesBelow(Sequence[FileItem]):
+    """Files below one folder, each made when it is asked for: a million of them are a million strings, no more.
+
+    Args:
+        root: the folder.
+        names: paths below it, or absolute ones, with forward slashes, as the file system has them.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root, self._names = root, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, row: int) -> FileItem: ...
+    @overload
+    def __getitem__(self, row: slice) -> tuple[FileItem, ...]: ...
+    def __getitem__(self, row: int | slice) -> FileItem | tuple[FileItem, ...]:
+        if isinstance(row, slice):
+            return tuple(self[index] for index in range(*row.indices(len(self))))
+        return FileItem(printable(self._names[row]), self._root / self._names[row])
+
+
+def no_groups() -> npt.NDArray[np.str_]:
+    """What stands for a column of empty groups before the number of pictures is known."""
+    return np.empty(0, dtype=np.str_)
 
 
 @dataclass(frozen=True)
@@ -62,6 +107,7 @@ class Listing:
         skipped: what was seen and left out already at this point.
         notes: sentences for the user: what was ignored, normalised or assumed.
         stamp: bytes that change whenever the pictures change (sizes and times, checksums, or content).
+        groups: (N,) strings; pictures of one group (a patient, a scene) belong in one part; "" for a picture alone.
     """
 
     source: str
@@ -73,12 +119,15 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     stamp: bytes = b""
+    groups: npt.NDArray[np.str_] = field(default_factory=no_groups)
 
     def __post_init__(self) -> None:
-        if not len(self.items) == len(self.labels) == len(self.splits):
+        if len(self.groups) != len(self.items) and not (self.groups != "").any():
+            object.__setattr__(self, "groups", np.full(len(self.items), "", dtype=np.str_))
+        if not len(self.items) == len(self.labels) == len(self.splits) == len(self.groups):
             raise ValueError(
-                f"a listing needs one label and one split per item, got {len(self.items)} items, "
-                f"{len(self.labels)} labels, {len(self.splits)} splits"
+                f"a listing needs one label, split and group per item, got {len(self.items)} items, "
+                f"{len(self.labels)} labels, {len(self.splits)} splits, {len(self.groups)} groups"
             )
 
     def __len__(self) -> int:

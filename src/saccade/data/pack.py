@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import PIL
-import platformdirs
 
+from saccade.data.cache import cache_folder
 from saccade.data.cells import printable, read_csv
 from saccade.data.listing import FileItem, Listing, RowItem, Skipped
+from saccade.data.looks import LOOK, Looks, read_looks
 from saccade.data.packing import INDEX_HEADER, PACK_FORMAT, Work, build_pack, discard, strict_refusal
 from saccade.data.prepare import PackSettings, Preparation
 from saccade.data.sources.read import read_item
@@ -64,6 +65,11 @@ class Pack:
         """Rows whose picture was decoded and whose class is known."""
         decoded = np.array([reason == "" for reason in self.reasons], dtype=bool)
         return np.flatnonzero(decoded & (self.labels >= 0))
+
+    @property
+    def looks(self) -> Looks:
+        """What the pictures look like, (N,) of type `LOOK`, memory-mapped; zeros where a picture is broken."""
+        return read_looks(self.folder)
 
     def noted(self) -> dict[str, int]:
         """How many pictures carry each decoder code, the most frequent first."""
@@ -118,11 +124,6 @@ def fingerprint_of(listing: Listing, settings: PackSettings) -> str:
     return digest.hexdigest()
 
 
-def cache_folder() -> Path:
-    """Where packs are kept: SACCADE_CACHE, else the place the operating system has for caches."""
-    return Path(os.environ.get("SACCADE_CACHE") or platformdirs.user_cache_dir("saccade"))
-
-
 def _readable(source: str) -> str:
     stem = Path(source).name.split(".")[0]
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:40] or "pictures"
@@ -143,6 +144,7 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool
     try:
         about: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         images = np.lib.format.open_memmap(folder / "images.npy", mode="r")
+        looks = read_looks(folder)
         rows = read_csv(folder / "index.csv")
         preparation = Preparation.from_json(about["preparation"])
         right_pack = about["format"] == PACK_FORMAT and about["fingerprint"] == fingerprint
@@ -151,7 +153,8 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool
     except Exception:  # damaged files raise nearly every kind there is: csv.Error, TokenError, EOFError, ...
         return None
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
-    if not right_pack or not right_rows or images.shape != shape or images.dtype != np.uint8:
+    right_looks = looks.shape == (len(listing),) and looks.dtype == LOOK
+    if not right_pack or not right_rows or not right_looks or images.shape != shape or images.dtype != np.uint8:
         return None
     broken = (Skipped(row["path"], row["reason"], row["detail"]) for row in rows if row["reason"])
     return Pack(

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import os
 import shutil
 import time
-import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 
 from saccade.data.cells import write_csv
-from saccade.data.listing import FileItem, Item, Listing, MemberItem, RowItem, Skipped
-from saccade.data.prepare import PackSettings, Preparation, prepare, prepare_pixels
+from saccade.data.children import Task, in_children
+from saccade.data.listing import Item, Listing, RowItem, Skipped, StoredItem
+from saccade.data.looks import ARRAY_FORMAT, LOOK, LOOKS_FILE, Looks, look_at
+from saccade.data.prepare import PackSettings, Preparation, prepare, prepare_pixels, whole_picture
 from saccade.data.sources.read import read_item
 from saccade.errors import DataError, PictureError, ResourceError
 
-PACK_FORMAT = 1
+PACK_FORMAT = 2  # 2: with looks.npy
 INDEX_HEADER = ("path", "sha256", "label", "split", "width", "height", "reason", "codes", "detail")
 
 Progress = Callable[[int, int], None]
 
 _PROBED = 16  # pictures looked at to guess the size of all
-_CHUNK = 64  # pictures a worker decodes at a time: small enough for a lively progress bar, large enough to be cheap
+_READ_AHEAD = 4  # pictures
+_WORTH_A_CHILD = 8  # pictures: to start another process takes as long as to decode so many
+_SECONDS = 60.0  # a picture may take to be read and decoded; the largest that is accepted takes about five
 _ABANDONED_SECONDS = 24 * 3600
 _FREE_MARGIN = 64 * 2**20
 
 
 class Row(NamedTuple):
-    """What a worker found out about one picture; `pixels` is None where it cannot be used."""
+    """What a worker found out about one picture; `pixels` and `look` are None where it cannot be used."""
 
     pixels: npt.NDArray[np.uint8] | None
+    look: Looks | None
     sha256: str
     original_size: tuple[int, int]
     grey: bool
@@ -65,7 +71,7 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
     try:
         _discard_abandoned(folder.parent)
         partial.mkdir(parents=True, exist_ok=True)
-        preparation = _guess(listing, settings)
+        preparation = _guess(listing, settings, work)
         rows = _decode_all(listing, preparation, partial, work)
         if (needed := _preparation(settings, rows)) != preparation:
             preparation = needed
@@ -114,11 +120,15 @@ def _put_in_place(partial: Path, folder: Path) -> None:
             raise
 
 
-def _guess(listing: Listing, settings: PackSettings) -> Preparation:
+def _guess(listing: Listing, settings: PackSettings, work: Work) -> Preparation:
     """How the pictures will be stored, judged by a few of them spread over the listing."""
     probed = np.unique(np.linspace(0, len(listing) - 1, _PROBED).astype(int)).tolist()
     smallest = Preparation(1, 1, settings.fit, settings.rules)
-    return _preparation(settings, [_row(listing, index, smallest) for index in probed])
+    if listing.array is not None:
+        return _preparation(settings, [_row(listing, index, smallest) for index in probed])
+    items = [listing.items[index] for index in probed]
+    with closing(_in_children(items, smallest, _num_children(listing, work.workers))) as rows:
+        return _preparation(settings, list(rows))
 
 
 def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
@@ -134,8 +144,9 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
     path = partial / "images.npy"
     path.unlink(missing_ok=True)  # of a wrong guess: its space is free again
-    _check_space(partial, math.prod(shape))
+    _check_space(partial, math.prod(shape) + len(listing) * LOOK.itemsize)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    looks = np.lib.format.open_memmap(partial / LOOKS_FILE, mode="w+", dtype=LOOK, shape=(len(listing),))
     rows: list[Row] = []
     with closing(_rows(listing, preparation, work.workers)) as found:
         for row in found:
@@ -143,9 +154,12 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
                 raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
             if row.pixels is not None:
                 images[len(rows)] = row.pixels
-            rows.append(row._replace(pixels=None))
+            if row.look is not None:
+                looks[len(rows)] = row.look[0]
+            rows.append(row._replace(pixels=None, look=None))
             work.progress(len(rows), len(listing))
     images.flush()
+    looks.flush()
     if rows and all(row.reason for row in rows):
         raise DataError(
             f"none of the {len(rows):,} pictures can be used; the first: {rows[0].detail}",
@@ -159,34 +173,45 @@ def _rows(listing: Listing, preparation: Preparation, workers: int) -> Generator
     if listing.array is not None:  # already decoded: nothing that a process of its own could do faster
         yield from (_row(listing, index, preparation) for index in range(len(listing)))
         return
-    chunks = [listing.items[start : start + _CHUNK] for start in range(0, len(listing), _CHUNK)]
-    # loky's workers need no __main__ guard in the user's script and never inherit threads or CUDA by fork.
-    pool = joblib.Parallel(n_jobs=min(workers, len(chunks)), backend="loky", return_as="generator")
-    results = pool(joblib.delayed(_decode_chunk)(chunk, preparation) for chunk in chunks)
-    try:
-        for rows in results:
-            yield from rows
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib's, about work given up: after Ctrl-C that is what was asked for
-            results.close()
+    yield from _in_children(listing.items, preparation, _num_children(listing, workers))
 
 
-def _decode_chunk(items: Sequence[Item], preparation: Preparation) -> list[Row]:
-    return [_decode_item(item, preparation) for item in items if not isinstance(item, RowItem)]
+def _in_children(items: Sequence[Item], preparation: Preparation, num_children: int) -> Generator[Row]:
+    stored = [item for item in items if not isinstance(item, RowItem)]
+    task = Task(functools.partial(_decode_items, preparation=preparation), _lost, _SECONDS)
+    yield from in_children(task, stored, num_children)
+
+
+def _num_children(listing: Listing, workers: int) -> int:
+    return min(workers, math.ceil(len(listing) / _WORTH_A_CHILD))
+
+
+def _lost(item: StoredItem) -> Row:
+    what = f"decoding it crashed its process, or took longer than {_SECONDS:g} seconds"
+    return Row(None, None, "", (0, 0), False, "decoder_crashed", "", what)
+
+
+def _decode_items(items: Sequence[StoredItem], preparation: Preparation) -> Iterator[Row]:
+    """A row per item; while one is decoded, the next is read."""
+    with ThreadPoolExecutor(1) as reader:
+        reading = deque(reader.submit(read_item, item) for item in items[:_READ_AHEAD])
+        for number, item in enumerate(items):
+            if number + _READ_AHEAD < len(items):
+                reading.append(reader.submit(read_item, items[number + _READ_AHEAD]))
+            yield _decode_item(item, preparation, reading.popleft().result)
 
 
 def _row(listing: Listing, index: int, preparation: Preparation) -> Row:
     item = listing.items[index]
-    if not isinstance(item, RowItem):
-        return _decode_item(item, preparation)
-    if listing.array is None:
+    if not isinstance(item, RowItem) or listing.array is None:
         raise ValueError("a listing whose items are rows needs the array they are rows of")
     pixels = listing.array[item.row]
     height, width, channels = pixels.shape
+    sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
     return Row(
         prepare_pixels(pixels, preparation),
-        hashlib.sha256(pixels.tobytes()).hexdigest(),
+        look_at(pixels, sha256, pixels.nbytes, ARRAY_FORMAT),
+        sha256,
         (width, height),
         channels == 1,
         reason="",
@@ -195,15 +220,18 @@ def _row(listing: Listing, index: int, preparation: Preparation) -> Row:
     )
 
 
-def _decode_item(item: FileItem | MemberItem, preparation: Preparation) -> Row:
+def _decode_item(item: StoredItem, preparation: Preparation, read: Callable[[], bytes]) -> Row:
     sha256 = ""
     try:
-        data = read_item(item)
+        data = read()
         sha256 = hashlib.sha256(data).hexdigest()
         found = prepare(data, item.name, preparation)
     except PictureError as error:
-        return Row(None, sha256, (0, 0), False, error.reason, "", error.what)
-    return Row(found.pixels, sha256, found.original_size, found.grey, "", " ".join(found.codes), "")
+        return Row(None, None, sha256, (0, 0), False, error.reason, "", error.what)
+    seen = whole_picture(data, item.name, found, preparation)
+    look = look_at(seen, sha256, len(data), found.decoded.format)
+    look["width"], look["height"] = found.original_size
+    return Row(found.pixels, look, sha256, found.original_size, found.grey, "", " ".join(found.codes), "")
 
 
 def _index_rows(listing: Listing, rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:

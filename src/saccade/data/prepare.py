@@ -12,8 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from saccade.data.decode import DecodeRules, decode, fit_square
+from saccade.data.decode import Decoded, DecodeRules, decode
+from saccade.data.square import fit_square
 from saccade.recipe import Fit
+
+# A JPEG is reduced while decoding as long as both sides keep twice the pixels that are stored, and as many as a look
+# is taken from: up to 256 pixels the network's size then makes no difference to what is decoded, nor to the looks.
+LOOK_LEAST_SIDE = 512
+_LEAST_SHARE = 2
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,33 @@ class Preparation:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preparation:
         """The opposite of `to_json`."""
-        rules = dict(values["rules"], background=tuple(values["rules"]["background"]))
+        # What was trained before JPEGs were reduced while decoding goes on seeing them decoded in full.
+        rules: dict[str, Any] = {"draft": False} | dict(
+            values["rules"], background=tuple(values["rules"]["background"])
+        )
         return cls(values["side"], values["channels"], values["fit"], DecodeRules(**rules))
 
 
 class Prepared(NamedTuple):
-    """Pixels uint8 (side, side, channels), the picture's size before, whether it was grey, and what was noted."""
+    """Pixels uint8 (side, side, channels), and the whole picture they were made from."""
 
     pixels: npt.NDArray[np.uint8]
-    original_size: tuple[int, int]
-    grey: bool
-    codes: tuple[str, ...]
+    decoded: Decoded
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Width and height of the picture before."""
+        return self.decoded.original_size
+
+    @property
+    def grey(self) -> bool:
+        """Whether the picture has one channel."""
+        return bool(self.decoded.pixels.shape[2] == 1)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """What was noted while decoding."""
+        return self.decoded.codes
 
 
 def prepare(data: bytes, name: str, preparation: Preparation) -> Prepared:
@@ -75,9 +97,16 @@ def prepare(data: bytes, name: str, preparation: Preparation) -> Prepared:
     Raises:
         PictureError: with a reason code, when the file cannot be used.
     """
-    decoded = decode(data, name, preparation.rules)
-    pixels = prepare_pixels(decoded.pixels, preparation)
-    return Prepared(pixels, decoded.original_size, decoded.pixels.shape[2] == 1, decoded.codes)
+    decoded = decode(data, name, preparation.rules, max(LOOK_LEAST_SIDE, _LEAST_SHARE * preparation.side))
+    return Prepared(prepare_pixels(decoded.pixels, preparation), decoded)
+
+
+def whole_picture(data: bytes, name: str, found: Prepared, preparation: Preparation) -> npt.NDArray[np.uint8]:
+    """The picture that a look is taken from: uint8 (H, W, C), the same whatever the network's size."""
+    pixels = found.decoded.pixels
+    if min(pixels.shape[:2]) < 2 * LOOK_LEAST_SIDE or not preparation.rules.draft or found.decoded.format != "JPEG":
+        return pixels
+    return decode(data, name, preparation.rules, LOOK_LEAST_SIDE).pixels
 
 
 def prepare_pixels(pixels: npt.NDArray[np.uint8], preparation: Preparation) -> npt.NDArray[np.uint8]:

@@ -20,6 +20,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "non_finite_pixels": "floating-point pixels that are NaN or infinite",
         "float_out_of_range": "floating-point pixels outside 0..1",
         "unsupported_depth": "32-bit or signed pixels, or an unknown combination of channels",
+        "decoder_crashed": "decoding it ended its process, or took longer than a minute; the scan went on",
         "undecodable": "damaged in some other way; the message carries Pillow's words",
     }
 )

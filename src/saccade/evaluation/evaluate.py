@@ -136,7 +136,7 @@ def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Pat
             where=source,
             remedy="name pictures to evaluate on; the results of the training's end are in metrics.json",
         )
-    listing = open_pictures(source, allow_empty_class=True, data_dir=run.recipe.data_dir)
+    listing = open_pictures(source, allow_empty_class=True, data_dir=run.recipe.data_dir if source in WORDS else None)
     pack = open_pack(listing, _settings(trained), work)
     if pictures is None:
         splits = run.splits

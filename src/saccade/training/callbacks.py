@@ -5,14 +5,16 @@ To write one, subclass `Callback` and override what is needed:
     class StopAtNinety(Callback):
         def after_epoch(self, result: EpochResult) -> bool:
             return result.val_accuracy >= 0.90
+
+One that remembers something also overrides `state` and `set_state`, so that it still knows after an interruption.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from saccade.metrics import Tally
 
@@ -51,6 +53,13 @@ class Callback:
         """An epoch was trained and validated. True asks to stop."""
         return False
 
+    def state(self) -> dict[str, Any]:
+        """What it remembers, as plain JSON values; a checkpoint keeps it."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Remember again what `state` gave."""
+
 
 class EarlyStopping(Callback):
     """Stop after `patience` epochs in a row without a lower validation loss."""
@@ -67,6 +76,14 @@ class EarlyStopping(Callback):
         else:
             self.waited += 1
         return self.waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """The lowest loss, and the epochs since."""
+        return {"best": self.best, "waited": self.waited}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The lowest loss, and the epochs since."""
+        self.best, self.waited = state["best"], state["waited"]
 
 
 class KeepWeights(Callback):
@@ -89,6 +106,15 @@ class KeepWeights(Callback):
             self.save("best")
         return False
 
+    def state(self) -> dict[str, Any]:
+        """What was reached, and when."""
+        return {"best": list(self.best), "best_epoch": self.best_epoch}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """What was reached, and when."""
+        accuracy, loss = state["best"]
+        self.best, self.best_epoch = (accuracy, loss), state["best_epoch"]
+
 
 class Log(Callback):
     """Hand every epoch's record to somebody: results.csv, a screen, a list."""
@@ -110,6 +136,8 @@ class Show(Callback):
         self.bar = bar
         self.num_epochs = num_epochs
         self._began = time.perf_counter()
+        self._first: int | None = None  # pictures that were done before: an interrupted training goes on here
+        self._epochs_told = 0
         self._shown = 0.0
 
     def after_step(self, position: StepPosition, read: Callable[[], Tally]) -> None:
@@ -119,8 +147,10 @@ class Show(Callback):
             return
         self._shown = now
         done = (position.epoch - 1) * position.num_pictures + position.pictures_done
+        if self._first is None:
+            self._began, self._first = now, done
         tally = read()
-        speed = done / (now - self._began)
+        speed = (done - self._first) / max(now - self._began, _REFRESH_SECONDS)
         self.bar(
             done,
             f"epoch {position.epoch}/{position.num_epochs}  loss {tally.loss:.3f}  "
@@ -129,7 +159,9 @@ class Show(Callback):
 
     def after_epoch(self, result: EpochResult) -> bool:
         """Say how the epoch went."""
-        left = (time.perf_counter() - self._began) / result.epoch * (self.num_epochs - result.epoch)
+        self._epochs_told += 1
+        spent = max(result.seconds, (time.perf_counter() - self._began) / self._epochs_told)
+        left = spent * (self.num_epochs - result.epoch)
         self.say(
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}  "
             f"train loss {result.train_loss:.4f} accuracy {result.train_accuracy:.2%}  "

@@ -59,6 +59,7 @@ class FreezeReport:
         num_frozen: parameters.
         num_learning: parameters, the head's included.
         batch_norm: whether there is BatchNorm in what is frozen.
+        keeps_statistics: whether there is BatchNorm in what learns that keeps its means and deviations.
     """
 
     frozen: tuple[str, ...]
@@ -66,10 +67,12 @@ class FreezeReport:
     num_frozen: int
     num_learning: int
     batch_norm: bool
+    keeps_statistics: bool = False
 
     def in_words(self) -> str:
         """`frozen: stem to layer3_1, 2.8 M parameters, ...; learns: layer4_0, layer4_1 and head, 8.4 M`."""
-        learns = f"learns: {_range([*self.learning, 'head'])}, {_count(self.num_learning)}"
+        kept = ", BatchNorm with the statistics it has" if self.keeps_statistics else ""
+        learns = f"learns: {_range([*self.learning, 'head'])}, {_count(self.num_learning)}{kept}"
         if not self.frozen:
             return f"frozen: nothing; {learns}"
         norm = ", BatchNorm in inference mode" if self.batch_norm else ""
@@ -157,10 +160,14 @@ def _report(network: Freezable, frozen: Collection[str]) -> FreezeReport:
         learning=tuple(name for name, _ in named if name not in frozen),
         num_frozen=sum(size for size, learns in sizes if not learns),
         num_learning=sum(size for size, learns in sizes if learns),
-        batch_norm=any(
-            isinstance(layer, _BatchNorm) for name, stage in named if name in frozen for layer in stage.modules()
-        ),
+        batch_norm=any(_has_batch_norm(stage) for name, stage in named if name in frozen),
+        keeps_statistics=network.keep_statistics
+        and any(_has_batch_norm(stage) for name, stage in named if name not in frozen),
     )
+
+
+def _has_batch_norm(stage: nn.Module) -> bool:
+    return any(isinstance(layer, _BatchNorm) for layer in stage.modules())
 
 
 def _has_parameters(stage: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -125,7 +126,7 @@ class Prefix:
         for layer in self.head_layers:
             pooled = layer(pooled)
         # A mean is worth its digits; values that were only reshaped have no more of them than before.
-        return (pooled if pooled.numel() < x.numel() else pooled.to(x.dtype)).contiguous()
+        return pooled if pooled.numel() < x.numel() else pooled.to(x.dtype)
 
     def identity(self) -> dict[str, object]:
         """What the features depend on besides the pictures: which layers, with which weights, in which type."""
@@ -201,11 +202,22 @@ class Tail:
         return self.network.eval()
 
 
+def as_kept(features: Tensor) -> Tensor:
+    """Maps are kept with their channels last, as they are computed: (N, D, h, w) -> (N, h, w, D)."""
+    return (features.permute(0, 2, 3, 1) if features.ndim == 4 else features).contiguous()
+
+
+def as_given(kept: Tensor) -> Tensor:
+    """The opposite, without a copy: in this order of memory the rest of the network computes the very same bits."""
+    return kept.permute(0, 3, 1, 2) if kept.ndim == 4 else kept
+
+
 class FeatureBatch(NamedTuple):
     """Features (B, ...) on the device, under the name that the loop knows, and labels int64 (B,)."""
 
     images: Tensor
     labels: Tensor
+    mixed: None = None
 
 
 class CachedBatches:
@@ -233,19 +245,19 @@ class CachedBatches:
         """In an epoch."""
         return self._pixels.num_batches
 
-    def epoch(self, epoch: int) -> Iterator[FeatureBatch]:
-        """All pictures once."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[FeatureBatch]:
+        """All pictures once, without those of the `first` batches."""
         view = self._pixels.view_of(epoch)
         store = self._stores[view]
-        for rows in self._pixels.plan(epoch):
-            features = store.rows(np.searchsorted(self._sorted, rows))
+        for rows in islice(self._pixels.plan(epoch), first, None):
+            features = as_given(store.rows(np.searchsorted(self._sorted, rows)))
             yield FeatureBatch(features.to(self._device, non_blocking=True), self._pixels.labels_of(rows))
 
 
 def layout_of(prefix: Prefix, pixels: Pixels) -> Layout:
     """What a store of these pictures would hold; the prefix runs on one of them to know."""
     picture = pixels.pictures(pixels.rows[:1], 0)
-    features = prefix(picture)
+    features = as_kept(prefix(picture))
     fitting = _BATCH_PIXELS // (picture.shape[-1] * picture.shape[-2])
     chunk_rows = int(np.clip(fitting, _SMALLEST_BATCH, _LARGEST_BATCH))
     return Layout(pixels.num_pictures, tuple(features.shape[1:]), features.dtype, chunk_rows)
@@ -263,7 +275,7 @@ def fill_store(
     rows = np.sort(pixels.rows)
 
     def compute(start: int, stop: int) -> Tensor:
-        features = prefix(pixels.pictures(rows[start:stop], view))
+        features = as_kept(prefix(pixels.pictures(rows[start:stop], view)))
         pixels.release()
         return features
 

@@ -46,18 +46,40 @@ class Trainable(Protocol):
         """Images (N, C, H, W) in 0..255 to logits (N, K)."""
 
 
+class MixedLabels(Protocol):
+    """The labels of pictures that are mixtures of two: `shares` (N,) of the first, the rest of its partner."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,)."""
+
+    @property
+    def partners(self) -> Tensor:
+        """int64 (N,)."""
+
+    @property
+    def shares(self) -> Tensor:
+        """float (N,) in 0..1."""
+
+
 class StepResult(NamedTuple):
-    """Of one batch, still on the device: loss (), predicted classes (N,) right ()."""
+    """Of one batch, still on the device: loss (), predicted classes (N,) right ().
+
+    `applied` is False where the loss is no finite number: the weights are then as before.
+    """
 
     loss: Tensor
     num_correct: Tensor
+    applied: bool = True
 
 
-def loss_of(network: Trainable, outputs: TrainingOutputs, labels: Tensor, label_smoothing: float) -> Tensor:
+def loss_of(
+    network: Trainable, outputs: TrainingOutputs, labels: Tensor | MixedLabels, label_smoothing: float
+) -> Tensor:
     """Mean cross-entropy of the batch, plus auxiliary classifiers at 0.3, plus the L2 of single stages."""
-    loss = F.cross_entropy(outputs.logits, labels, label_smoothing=label_smoothing)
+    loss = _cross_entropy(outputs.logits, labels, label_smoothing)
     for logits in outputs.auxiliary.values():
-        loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        loss = loss + AUXILIARY_WEIGHT * _cross_entropy(logits, labels, label_smoothing)
     for stage, strength in network.l2.items():
         for parameter in network.stages.get_submodule(stage).parameters():
             if parameter.ndim > 1 and parameter.requires_grad:
@@ -65,19 +87,39 @@ def loss_of(network: Trainable, outputs: TrainingOutputs, labels: Tensor, label_
     return loss
 
 
+def _cross_entropy(logits: Tensor, labels: Tensor | MixedLabels, label_smoothing: float) -> Tensor:
+    if isinstance(labels, Tensor):
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    first, second = (
+        F.cross_entropy(logits, each, reduction="none", label_smoothing=label_smoothing)
+        for each in (labels.labels, labels.partners)
+    )
+    return torch.lerp(second, first, labels.shares).mean()
+
+
+def _dominant(labels: Tensor | MixedLabels) -> Tensor:
+    """The label that a mixture has most of."""
+    if isinstance(labels, Tensor):
+        return labels
+    return torch.where(labels.shares >= 0.5, labels.labels, labels.partners)
+
+
 def update(
     network: Trainable,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
-    labels: Tensor,
+    labels: Tensor | MixedLabels,
     label_smoothing: float,
 ) -> StepResult:
     """Forward, backward, update."""
     outputs = network.training_outputs(images)
     loss = loss_of(network, outputs, labels, label_smoothing)
+    with torch.no_grad():
+        num_correct = (outputs.logits.argmax(dim=1) == _dominant(labels)).sum()
+    # Asked here, a GPU is waited for after the forward pass alone: it goes backward while the next batch is made.
+    if not bool(torch.isfinite(loss.detach())):
+        return StepResult(loss.detach(), num_correct, applied=False)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    with torch.no_grad():
-        num_correct = (outputs.logits.argmax(dim=1) == labels).sum()
     return StepResult(loss.detach(), num_correct)

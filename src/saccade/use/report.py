@@ -99,7 +99,7 @@ def render_report(run: RunFolder) -> str:
     metrics, recipe = run.metrics, run.recipe
     judged = _judge(metrics["test"], run.class_names) if "test" in metrics else None
     return (
-        _environment()
+        page_templates()
         .get_template("report.html")
         .render(
             sections=_SECTIONS,
@@ -206,7 +206,7 @@ def _recipe_rows(recipe: Recipe) -> list[tuple[str, object, str | None]]:
     return [(name, getattr(recipe, name), field.description) for name, field in Recipe.model_fields.items()]
 
 
-def _environment() -> jinja2.Environment:
+def page_templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("saccade.use", "templates"),
         autoescape=True,

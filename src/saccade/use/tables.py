@@ -43,7 +43,7 @@ def layers_in_words(table: LayerTable) -> str:
         [
             f"{spec.model}: pictures of {picture}, {spec.num_classes:,} classes",
             "",
-            _aligned(cells, left=3),
+            aligned(cells, left=3),
             "",
             f"parameters {table.parameters:,}   learn {table.trainable:,}   frozen {table.frozen:,}   "
             f"multiply-adds per picture {table.multiply_adds:,}",
@@ -75,7 +75,7 @@ def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:
         cells.append([row.name, *costs, row.idea, row.source.removeprefix("https://")])
     licences = sorted({row.weights.licence for row in rows if row.weights})
     terms = [f"weights: top-1 accuracy of --weights default on ImageNet, as published. {'; '.join(licences)}"]
-    lines = [_aligned(cells, left=1, right_words=2), "", *(terms if licences else [])]
+    lines = [aligned(cells, left=1, right_words=2), "", *(terms if licences else [])]
     return "\n".join([*lines, "The layers of one: saccade models NAME   timm's networks: saccade models --timm"])
 
 
@@ -86,16 +86,16 @@ def timm_in_words(rows: Sequence[TimmFacts]) -> str:
         licence = row.licence or "-" if row.repository else "no weights"
         size = f"{row.image_size}×{row.image_size}×{len(row.mean)}"
         cells.append([f"{PREFIX}{row.name}", size, str(row.year or "-"), licence, row.idea])
-    return _aligned(cells, left=1, right_words=2)
+    return aligned(cells, left=1, right_words=2)
 
 
 def _matrix(found: Evaluation) -> str:
     names = found.class_names
     rows = [[name, *map(str, row)] for name, row in zip(names, found.confusion.tolist(), strict=True)]
-    return _aligned([["", *names], *rows], left=1)
+    return aligned([["", *names], *rows], left=1)
 
 
-def _aligned(cells: Sequence[Sequence[str]], *, left: int, right_words: int = 0) -> str:
+def aligned(cells: Sequence[Sequence[str]], *, left: int, right_words: int = 0) -> str:
     """Columns two spaces apart; the first `left` and the last `right_words` are words and stand left, numbers right."""
     num = len(cells[0])
     widths = [max(len(row[column]) for row in cells) for column in range(num)]

@@ -50,13 +50,7 @@ def read_zip(path: Path) -> Labelled:
 
 
 def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
-    name = info.filename.replace("\\", "/")
-    if name.startswith("/") or _DRIVE.match(name) or ".." in name.split("/") or "\0" in info.orig_filename:
-        raise ArchiveError(
-            f"the archive has an entry that points outside it: {info.orig_filename!r}",
-            where=str(path),
-            remedy="do not trust this archive; if it is yours, pack it again with relative names",
-        )
+    check_name(info.filename if "\0" not in info.orig_filename else "..", path, shown=info.orig_filename)
     if info.flag_bits & _ENCRYPTED:
         raise ArchiveError("the archive is password-protected", where=str(path), remedy="unpack it and give the folder")
     if info.compress_type not in _READABLE_METHODS:
@@ -66,7 +60,7 @@ def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
             remedy="unpack it and give the folder, or pack it again with the ordinary method (deflate)",
         )
     if info.file_size > RATIO_MATTERS_ABOVE and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-        raise _bomb(f"{info.filename!r} unpacks {info.compress_size:,} bytes to {info.file_size:,}", path)
+        raise bomb(f"{info.filename!r} unpacks {info.compress_size:,} bytes to {info.file_size:,}", path)
     if has_undeclared_name(info):
         raise ArchiveError(
             f"the archive does not say in which encoding its folder names are: {info.filename!r}",
@@ -75,24 +69,36 @@ def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
         )
 
 
+def check_name(name: str, path: Path, shown: str) -> None:
+    """Refuse an archive with an entry whose name leads out of it."""
+    name = name.replace("\\", "/")
+    if name.startswith("/") or _DRIVE.match(name) or ".." in name.split("/"):
+        raise ArchiveError(
+            f"the archive has an entry that points outside it: {shown!r}",
+            where=str(path),
+            remedy="do not trust this archive; if it is yours, pack it again with relative names",
+        )
+
+
 def _check_totals(members: list[zipfile.ZipInfo], path: Path) -> None:
     if len(members) > MAX_ENTRIES:
-        raise _bomb(f"it has {len(members):,} entries (at most {MAX_ENTRIES:,})", path)
+        raise bomb(f"it has {len(members):,} entries (at most {MAX_ENTRIES:,})", path)
     total = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
     if total > MAX_TOTAL_BYTES:
-        raise _bomb(f"it declares {total:,} bytes (at most {MAX_TOTAL_BYTES:,})", path)
+        raise bomb(f"it declares {total:,} bytes (at most {MAX_TOTAL_BYTES:,})", path)
     if total > RATIO_MATTERS_ABOVE and total > MAX_RATIO * max(packed, 1):
-        raise _bomb(f"it unpacks {packed:,} bytes to {total:,}", path)
+        raise bomb(f"it unpacks {packed:,} bytes to {total:,}", path)
     if packed > path.stat().st_size:
-        raise _bomb("its entries overlap", path)
+        raise bomb("its entries overlap", path)
     starts = np.array([(info.header_offset, info.compress_size) for info in members], dtype=np.int64)
     starts = starts.reshape(-1, 2)[np.argsort(starts.reshape(-1, 2)[:, 0])]
     if (starts[:-1].sum(axis=1) > starts[1:, 0]).any():
-        raise _bomb("its entries overlap", path)
+        raise bomb("its entries overlap", path)
 
 
-def _bomb(detail: str, path: Path) -> ArchiveError:
+def bomb(detail: str, path: Path) -> ArchiveError:
+    """What is said of an archive that would fill a disk."""
     return ArchiveError(
         f"the archive looks like a bomb: {detail}",
         where=str(path),
@@ -110,7 +116,7 @@ def _tree(members: list[zipfile.ZipInfo], path: Path) -> Tree:
         if hidden is not None:
             tree.ignored[hidden] += 1
             continue
-        _add_folders(tree, parts if info.is_dir() else parts[:-1])
+        add_folders(tree, parts if info.is_dir() else parts[:-1])
         if info.is_dir() or not parts:
             continue
         reason = _reason_to_skip(info, name, seen)
@@ -119,11 +125,12 @@ def _tree(members: list[zipfile.ZipInfo], path: Path) -> Tree:
             continue
         seen.add(name)
         tree.leaves.append(Leaf(parts, MemberItem(name, path), (info.CRC, info.file_size)))
-    tree.notes += _case_note(seen)
+    tree.notes += case_note(seen)
     return tree
 
 
-def _add_folders(tree: Tree, parts: tuple[str, ...]) -> None:
+def add_folders(tree: Tree, parts: tuple[str, ...]) -> None:
+    """A folder and all above it; archives need not name them."""
     while parts and parts not in tree.folders:
         tree.folders.add(parts)
         parts = parts[:-1]
@@ -135,6 +142,11 @@ def _reason_to_skip(info: zipfile.ZipInfo, name: str, seen: set[str]) -> Skipped
         return Skipped(name, "symlink_entry", "a link; what it leads to is not in its entry")
     if kind not in (0, stat.S_IFREG):
         return Skipped(name, "not_regular_file", "a pipe, socket or device")
+    return reason_by_name(name, seen)
+
+
+def reason_by_name(name: str, seen: set[str]) -> Skipped | None:
+    """Why an entry is left out for its name: it was there already, or is an archive itself."""
     if name in seen:
         return Skipped(name, "duplicate_entry", "the archive has this name more than once; the first is used")
     if suffix_of(name) in ARCHIVE_SUFFIXES:
@@ -142,7 +154,8 @@ def _reason_to_skip(info: zipfile.ZipInfo, name: str, seen: set[str]) -> Skipped
     return None
 
 
-def _case_note(names: set[str]) -> list[str]:
+def case_note(names: set[str]) -> list[str]:
+    """A sentence on names that differ only in case; nothing where there are none."""
     alike = Counter(name.casefold() for name in names)
     doubled = sorted(name for name, count in alike.items() if count > 1)
     if not doubled:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import heapq
 import io
 import pickle
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,7 +26,13 @@ from saccade.data.sources.assemble import Origin, Part, assemble
 from saccade.data.sources.labelled import Labelled
 from saccade.errors import ArchiveError, ArrayError
 
-PUBLISHED_PYTHON_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+# Of cifar-10-python.tar.gz and cifar-100-python.tar.gz, as Keras checks them.
+PUBLISHED_PYTHON_SHA256 = frozenset(
+    {
+        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    }
+)
 _PIXELS = 3 * 32 * 32
 _MAX_FILE = 200 * 2**20  # the largest official one has 185 MB
 
@@ -44,7 +51,25 @@ _BINARY = (
     _Form(tuple(f"{name}.bin" for name in _BATCHES), ("test_batch.bin",), "batches.meta.txt", 1),
     _Form(("train.bin",), ("test.bin",), "fine_label_names.txt", 2),
 )
-_PYTHON_FILES = frozenset({*_BATCHES, "test_batch", "batches.meta"})
+
+
+class _Pickled(NamedTuple):
+    """The pickled files of one data set, and what they call the class names and the labels."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    meta: str
+    names: bytes
+    labels: bytes
+
+
+_PYTHON = (
+    _Pickled(_BATCHES, ("test_batch",), "batches.meta", b"label_names", b"labels"),
+    _Pickled(("train",), ("test",), "meta", b"fine_label_names", b"fine_labels"),
+)
+_WANTED = frozenset(name for form in _BINARY for name in (*form.train, *form.test, form.names))
+_PICKLED = frozenset(name for form in _PYTHON for name in (*form.train, *form.test, form.meta))
+_PROBED = 16  # the official archives have nine entries at most, each begins with what is wanted
 
 Files = Mapping[str, bytes]
 
@@ -55,14 +80,16 @@ def find_cifar(folder: Path) -> Path | None:
     Raises:
         ArrayError: the unpacked Python version, whose pickles are not read.
     """
-    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())[:2]):
+    inside = heapq.nsmallest(2, (path for path in folder.iterdir() if path.is_dir()))
+    for place in (folder, *inside):
         if any((place / form.names).is_file() and (place / form.test[0]).is_file() for form in _BINARY):
             return place
-        if (place / "batches.meta").is_file() and (place / "test_batch").is_file():
+        if any((place / form.meta).is_file() and (place / form.test[0]).is_file() for form in _PYTHON):
             raise ArrayError(
-                "this is the unpacked Python version of CIFAR-10, pickles that could run code when they are read",
+                "this is the unpacked Python version of CIFAR, pickles that could run code when they are read",
                 where=str(place),
-                remedy="give cifar-10-python.tar.gz itself (its checksum proves it), or the binary version",
+                remedy="give cifar-10-python.tar.gz or cifar-100-python.tar.gz itself (its checksum proves it), or the "
+                "binary version",
             )
     return None
 
@@ -73,23 +100,24 @@ def read_cifar_folder(folder: Path) -> Labelled:
     Raises:
         ArrayError: a file is missing or has the wrong size.
     """
-    wanted = {name for form in _BINARY for name in (*form.train, *form.test, form.names)}
-    files = {name: (folder / name).read_bytes() for name in sorted(wanted) if (folder / name).is_file()}
+    files = {name: (folder / name).read_bytes() for name in sorted(_WANTED) if (folder / name).is_file()}
     return _from_binary(files, str(folder))
 
 
-def read_cifar_tar(path: Path, published: str = PUBLISHED_PYTHON_SHA256) -> Labelled | None:
-    """Read cifar-10-binary.tar.gz, cifar-100-binary.tar.gz or cifar-10-python.tar.gz; None for any other tar.
+def read_cifar_tar(path: Path, published: Set[str] = PUBLISHED_PYTHON_SHA256) -> Labelled | None:
+    """Read a CIFAR-10 or CIFAR-100 archive, binary or Python version (fine labels); None for any other tar.
 
     Args:
         path: the archive.
-        published: the sha256 that the Python version must have before its pickles are read.
+        published: the sha256 of which the Python version must have one before its pickles are read.
 
     Raises:
         ArchiveError: the archive is damaged, or is the Python version with another checksum.
         ArrayError: a file is missing or has the wrong size.
     """
     try:
+        if not _is_cifar(path):
+            return None
         files = _unpacked(path)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise ArchiveError(
@@ -97,27 +125,39 @@ def read_cifar_tar(path: Path, published: str = PUBLISHED_PYTHON_SHA256) -> Labe
         ) from error
     if any(form.names in files and form.test[0] in files for form in _BINARY):
         return _from_binary(files, str(path))
-    if "batches.meta" not in files or "test_batch" not in files:
+    form = next((form for form in _PYTHON if form.meta in files and form.test[0] in files), None)
+    if form is None:
         return None
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    if checksum != published:
+    if checksum not in published:
         raise ArchiveError(
-            f"this is not the official cifar-10-python.tar.gz: its sha256 is {checksum}; it holds pickles, which "
-            "could run code when they are read",
+            f"this is not the official cifar-10-python.tar.gz or cifar-100-python.tar.gz: its sha256 is {checksum}; it "
+            "holds pickles, which could run code when they are read",
             where=str(path),
             remedy="fetch the official file again, or use the binary version (cifar-10-binary.tar.gz)",
         )
-    return _from_pickles(files, str(path), bytes.fromhex(checksum))
+    return _from_pickles(files, form, Origin(str(path), bytes.fromhex(checksum)))
+
+
+def _is_cifar(path: Path) -> bool:
+    """Whether one of the first entries is a file of CIFAR's; a large tar of pictures is not unpacked for that."""
+    with tarfile.open(path) as archive:
+        for _ in range(_PROBED):
+            member = archive.next()
+            if member is None:
+                return False
+            if member.isreg() and PurePosixPath(member.name).name in _WANTED | _PICKLED:
+                return True
+    return False
 
 
 def _unpacked(path: Path) -> dict[str, bytes]:
-    wanted = {name for form in _BINARY for name in (*form.train, *form.test, form.names)} | _PYTHON_FILES
     files = {}
     with tarfile.open(path) as archive:
         for member in archive:
             name = PurePosixPath(member.name).name
-            if member.isreg() and name in wanted and member.size <= _MAX_FILE:
+            if member.isreg() and name in _WANTED | _PICKLED and member.size <= _MAX_FILE:
                 file = archive.extractfile(member)
                 files[name] = file.read() if file else b""
     return files
@@ -176,18 +216,18 @@ class _NumbersOnly(pickle.Unpickler):
         return self._ALLOWED[module, name]
 
 
-def _from_pickles(files: Files, source: str, stamp: bytes) -> Labelled:
+def _from_pickles(files: Files, form: _Pickled, origin: Origin) -> Labelled:
     try:
-        meta = _NumbersOnly(io.BytesIO(files["batches.meta"]), encoding="bytes").load()
-        class_names = [name.decode() for name in meta[b"label_names"]]
+        meta = _NumbersOnly(io.BytesIO(files[form.meta]), encoding="bytes").load()
+        class_names = [name.decode() for name in meta[form.names]]
         parts = []
-        for split, names in ((TRAIN, _BATCHES), (TEST, ("test_batch",))):
+        for split, names in ((TRAIN, form.train), (TEST, form.test)):
             batches = [_NumbersOnly(io.BytesIO(files[name]), encoding="bytes").load() for name in names]
             pixels = np.concatenate([batch[b"data"] for batch in batches])
-            labels = np.concatenate([np.asarray(batch[b"labels"]) for batch in batches])
+            labels = np.concatenate([np.asarray(batch[form.labels]) for batch in batches])
             parts.append(_part(split, pixels, labels))
     except (pickle.UnpicklingError, KeyError, ValueError, TypeError, EOFError) as error:
         raise ArrayError(
-            f"the archive does not hold what it should ({error})", where=source, remedy="fetch it again"
+            f"the archive does not hold what it should ({error})", where=origin.source, remedy="fetch it again"
         ) from error
-    return assemble(parts, Origin(source, stamp), class_names)
+    return assemble(parts, origin, class_names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from saccade.data.cells import printable
-from saccade.data.listing import FileItem, Skipped
+from saccade.data.listing import Skipped
 from saccade.data.sources.labelled import Labelled
 from saccade.data.sources.names import is_ignored
 from saccade.data.sources.tree import Leaf, Parts, Tree, labelled_tree
@@ -25,7 +25,7 @@ def read_folder(root: Path, *, follow_links: bool = True) -> Labelled:
     Raises:
         LayoutError: `root` cannot be read or does not name the class of every picture.
     """
-    walk = _Walk(root, Path(os.path.realpath(root)), Tree(str(root)), follow_links)
+    walk = _Walk(root, Path(os.path.realpath(root)), Tree(str(root), root), follow_links)
     try:
         walk.enter((), root.stat())
         with os.scandir(root):
@@ -95,13 +95,11 @@ class _Walk:
             self._skip(parts, error)
 
     def _add(self, parts: Parts, status: os.stat_result) -> None:
-        name = _name(parts)
         if not stat.S_ISREG(status.st_mode):
             detail = "a pipe, socket or device; opening it could wait for ever"
-            self.tree.skipped.append(Skipped(name, "not_regular_file", detail))
+            self.tree.skipped.append(Skipped(_name(parts), "not_regular_file", detail))
             return
-        item = FileItem(name, self.root.joinpath(*parts))
-        self.tree.leaves.append(Leaf(parts, item, (status.st_size, status.st_mtime_ns)))
+        self.tree.leaves.append(Leaf(parts, None, (status.st_size, status.st_mtime_ns)))
 
     def _follow(self, parts: Parts) -> None:
         path = self.root.joinpath(*parts)

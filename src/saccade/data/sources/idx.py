@@ -11,6 +11,7 @@ import hashlib
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -52,8 +53,12 @@ def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def read_idx(folder: Path) -> Labelled:
-    """Read train and, where it is there, t10k (test). Classes are called by their numbers: the files hold no names.
+def read_idx(folder: Path, class_names: Sequence[str] | None = None) -> Labelled:
+    """Read train and, where it is there, t10k (test).
+
+    Args:
+        folder: where the files lie.
+        class_names: what the labels stand for; without them classes are called by their numbers, as the files do.
 
     Raises:
         ArrayError: a file is missing, truncated, of another type, or counts differ.
@@ -70,7 +75,7 @@ def read_idx(folder: Path) -> Labelled:
             digest.update(np.ascontiguousarray(array).data)
         parts.append(Part(split, images, labels))
     notes = () if len(parts) == 2 else ("only one of the parts train and t10k is there",)
-    return assemble(parts, Origin(str(folder), digest.digest(), notes))
+    return assemble(parts, Origin(str(folder), digest.digest(), notes), class_names)
 
 
 def _read_part(path: Path | None, role: str, split: str, folder: Path) -> NamedArray:

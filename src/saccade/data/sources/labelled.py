@@ -10,7 +10,18 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from saccade.data.listing import TEST, TRAIN, UNASSIGNED, UNKNOWN_LABEL, VAL, Item, Listing, RowItem, Skipped
+from saccade.data.listing import (
+    TEST,
+    TRAIN,
+    UNASSIGNED,
+    UNKNOWN_LABEL,
+    VAL,
+    Item,
+    Listing,
+    RowItem,
+    Skipped,
+    no_groups,
+)
 from saccade.errors import LabelError, LayoutError
 
 
@@ -25,7 +36,7 @@ class Labelled:
         codes: int64 (N,), the index into `names`.
         splits: (N,) strings, each one of train, val, test, unassigned.
         declared: per split, classes that exist there even if no picture shows them (empty folders, one-hot columns).
-        array, skipped, notes, stamp: as in `Listing`.
+        array, skipped, notes, stamp, groups: as in `Listing`.
     """
 
     source: str
@@ -38,6 +49,7 @@ class Labelled:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     stamp: bytes = b""
+    groups: npt.NDArray[np.str_] = field(default_factory=no_groups)
 
 
 def index_classes(found: Labelled, *, allow_empty_class: bool = False) -> Listing:
@@ -78,6 +90,7 @@ def index_classes(found: Labelled, *, allow_empty_class: bool = False) -> Listin
         skipped=found.skipped,
         notes=(*found.notes, *notes),
         stamp=found.stamp,
+        groups=found.groups,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from types import MappingProxyType
+from typing import NamedTuple
 
 from saccade.data.formats import identify
 from saccade.data.listing import Listing
@@ -15,81 +15,112 @@ from saccade.data.sources.digits import read_digits
 from saccade.data.sources.folder import read_folder
 from saccade.data.sources.idx import find_idx, read_idx
 from saccade.data.sources.labelled import Labelled, index_classes
+from saccade.data.sources.named import NAMED_SETS, WORDS, read_named
+from saccade.data.sources.shard_manifest import expand_braces, find_shards
+from saccade.data.sources.shards import is_shard, read_shards
+from saccade.data.sources.table import TABLE_SUFFIXES, read_table
+from saccade.data.sources.tar import read_tar
 from saccade.data.sources.tree import LAYOUT
-from saccade.errors import ArchiveError, LayoutError, UsageError
-
-# Words that stand for a data set which is not part of the package, and what to give instead.
-_FILES_OF_WORD = MappingProxyType(
-    {
-        "mnist": "the folder with train-images-idx3-ubyte.gz and its three companions",
-        "fashion-mnist": "the folder with train-images-idx3-ubyte.gz and its three companions",
-        "cifar10": "cifar-10-binary.tar.gz, cifar-10-python.tar.gz, or a zip of class folders",
-        "cifar100": "cifar-100-binary.tar.gz",
-    }
-)
+from saccade.data.sources.unpacked import is_compressed, unpacked_tar
+from saccade.errors import LayoutError, UsageError
 
 
-def open_pictures(source: str | Path, *, follow_links: bool = True, allow_empty_class: bool = False) -> Listing:
+class _Options(NamedTuple):
+    """What `open_pictures` was asked beside the pictures."""
+
+    follow_links: bool
+    allow_empty_class: bool
+    data_dir: Path | None
+
+
+def open_pictures(
+    source: str | Path,
+    *,
+    follow_links: bool = True,
+    allow_empty_class: bool = False,
+    data_dir: str | Path | None = None,
+) -> Listing:
     """List labelled pictures of any accepted form; no picture is decoded.
 
     Args:
-        source: a folder of class folders (with or without train, val, test above them), a zip of one, an .npz or
-            .npy, a folder of idx files, a CIFAR archive, or the word `digits`. A path that exists goes before
-            the word.
+        source: a folder of class folders (with or without train, val, test above them), a zip or tar of one, a table
+            (csv, tsv, parquet), an .npz or .npy, a folder of idx files, a CIFAR archive, WebDataset shards (a folder
+            or a pattern such as x-{000..012}.tar), or one of the words digits, mnist, fashion-mnist, cifar10,
+            cifar100. A path that exists goes before the word.
         follow_links: whether links in a folder are followed.
         allow_empty_class: keep a class that no picture (or no picture of one of the parts) shows.
+        data_dir: where the files of a data set that is given by its word lie, and then `source` is such a word; None:
+            fetched into the cache.
 
     Raises:
         UsageError: there is no such path or word.
-        LayoutError, LabelError, ArchiveError, ArrayError: what is there cannot be used; each says why.
+        LayoutError, LabelError, ArchiveError, ArrayError, TableError: what is there cannot be used; each says why.
+        ResourceError: a data set cannot be fetched, or the cache has no room for what a compressed tar holds.
+        MissingExtraError: a .parquet without pyarrow.
     """
-    found = _read(source, follow_links=follow_links)
-    return index_classes(found, allow_empty_class=allow_empty_class)
+    if not str(source).strip():
+        raise UsageError("no pictures were named: the path is empty", where=repr(str(source)), remedy=LAYOUT)
+    options = _Options(follow_links, allow_empty_class, Path(data_dir) if data_dir is not None else None)
+    return index_classes(_read(source, options), allow_empty_class=allow_empty_class)
 
 
-def _read(source: str | Path, *, follow_links: bool) -> Labelled:
+def _read(source: str | Path, options: _Options) -> Labelled:
     path = Path(source)
+    if options.data_dir is not None:
+        return _read_from(options.data_dir, str(source))
     try:
         is_folder, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
     except (OSError, ValueError) as error:  # a name that no file system could hold
         raise UsageError(f"this cannot be a path ({error})", where=ascii(str(source)), remedy=LAYOUT) from error
     if is_folder:
-        return _read_folder(path, follow_links=follow_links)
+        return _read_folder(path, options)
     if is_file:
-        return _read_file(path)
+        return _read_file(path, options)
     if is_there:
         raise LayoutError("this is neither a folder nor a file", where=str(path), remedy=LAYOUT)
     return _read_word(str(source))
 
 
+def _read_from(data_dir: Path, word: str) -> Labelled:
+    if word not in NAMED_SETS:
+        raise UsageError(
+            f"a folder to read {', '.join(NAMED_SETS)} from was given, and the pictures are {word!r}",
+            where=f"--data-dir {data_dir}",
+            remedy="leave it out, or name one of these data sets",
+        )
+    return read_named(word, data_dir)
+
+
 def _read_word(word: str) -> Labelled:
     if word == "digits":
         return read_digits()
-    if word in _FILES_OF_WORD:
-        raise UsageError(
-            f"{word} is not part of the package and is not downloaded yet",
-            where=word,
-            remedy=f"give the path of its files: {_FILES_OF_WORD[word]}",
-        )
+    if word in WORDS:
+        return read_named(word, None)
+    if "{" in word:
+        return read_shards(expand_braces(word), word)
     raise UsageError(
-        f"there is nothing at {word!r}", where=word, remedy=f"check the path, or give the word digits; {LAYOUT}"
+        f"there is nothing at {word!r}", where=word, remedy=f"check the path, or give {', '.join(WORDS)}; {LAYOUT}"
     )
 
 
-def _read_folder(path: Path, *, follow_links: bool) -> Labelled:
+def _read_folder(path: Path, options: _Options) -> Labelled:
     try:
         if find_idx(path):
             return read_idx(path)
-        cifar = find_cifar(path)
+        cifar, shards = find_cifar(path), find_shards(path)
     except PermissionError as error:
         remedy = "check that you may read it"
         raise LayoutError("the folder cannot be read", where=str(path), remedy=remedy) from error
     if cifar:
         return read_cifar_folder(cifar)
-    return read_folder(path, follow_links=follow_links)
+    if shards:
+        return read_shards(shards, str(path))
+    return read_folder(path, follow_links=options.follow_links)
 
 
-def _read_file(path: Path) -> Labelled:
+def _read_file(path: Path, options: _Options) -> Labelled:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return read_table(path, allow_empty_class=options.allow_empty_class)
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -102,16 +133,18 @@ def _read_file(path: Path) -> Labelled:
         return read_npz(path)
     if head.startswith(b"PK") or path.suffix.lower() == ".zip":
         return read_zip(path)
-    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
-        found = read_cifar_tar(path)
-        if found:
-            return found
-        raise ArchiveError(
-            "this tar is no CIFAR archive, and pictures are not read from other tars yet",
-            where=str(path),
-            remedy="unpack it and give the folder, or pack it as a zip",
-        )
+    compressed = is_compressed(head, path)
+    if compressed or head[257:262] == b"ustar" or path.suffix.lower() == ".tar":
+        return _read_tar(path, compressed=compressed)
     raise _unknown_file(path, head)
+
+
+def _read_tar(path: Path, *, compressed: bool) -> Labelled:
+    found = read_cifar_tar(path)
+    if found:
+        return found
+    plain = unpacked_tar(path) if compressed else path
+    return read_shards([plain], str(path)) if is_shard(plain) else read_tar(path, plain)
 
 
 def _holds_arrays(path: Path, head: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
 import stat
@@ -10,7 +11,7 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from saccade.data.listing import FileItem, MemberItem
+from saccade.data.listing import FileItem, MemberItem, SpanItem, StoredItem
 from saccade.data.sources.members import by_name
 from saccade.errors import ArchiveError, PictureError
 
@@ -27,17 +28,17 @@ _UNPACKING_ERRORS = (
 )
 
 
-def read_item(item: FileItem | MemberItem) -> bytes:
+def read_item(item: StoredItem) -> bytes:
     """Read one picture as it is stored.
 
     Raises:
         PictureError: `missing`, `permission_denied`, `not_regular_file`, `file_too_large`, `io_error`, or
-            `damaged_member` for a member of an archive that does not unpack to what the archive says.
+            `damaged_member` for a member of an archive that is not all there or not what the archive says.
         ArchiveError: the archive itself has gone or cannot be read.
     """
     if isinstance(item, FileItem):
         return _read_file(item)
-    return _read_member(item)
+    return _read_span(item) if isinstance(item, SpanItem) else _read_member(item)
 
 
 def _read_file(item: FileItem) -> bytes:
@@ -73,6 +74,25 @@ def _check_size(size: int, name: str) -> None:
     if size > MAX_PICTURE_BYTES:
         what = f"{size:,} bytes are too many for one picture (at most {MAX_PICTURE_BYTES:,})"
         raise PictureError("file_too_large", what, where=name, remedy="remove it from the pictures")
+
+
+def _read_span(item: SpanItem) -> bytes:
+    _check_size(item.size, item.name)
+    try:
+        with item.archive.open("rb") as file:
+            file.seek(item.offset)
+            data = file.read(item.size)
+    except OSError as error:
+        remedy = "check that the file is still there and complete"
+        what = f"the archive cannot be opened ({error.strerror or error})"
+        raise ArchiveError(what, where=str(item.archive), remedy=remedy) from error
+    if len(data) != item.size:
+        what = f"the archive ends {item.size - len(data):,} bytes before this member does"
+        raise PictureError("damaged_member", what, where=item.name, remedy="pack or fetch the archive again")
+    if item.sha256 and hashlib.sha256(data).digest() != item.sha256:
+        what = "the bytes of this member have changed since the archive was written: their checksum is wrong"
+        raise PictureError("damaged_member", what, where=item.name, remedy="pack or fetch the archive again")
+    return data
 
 
 def _read_member(item: MemberItem) -> bytes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from saccade.data.cells import printable
 from saccade.data.formats import PICTURE_SUFFIXES
-from saccade.data.listing import TRAIN, UNASSIGNED, Item, Skipped
+from saccade.data.listing import UNASSIGNED, FilesBelow, Item, Skipped
 from saccade.data.sources.labelled import Labelled
 from saccade.data.sources.names import (
     ARCHIVE_SUFFIXES,
@@ -28,17 +30,26 @@ Parts = tuple[str, ...]
 
 LAYOUT = (
     "put the pictures of each class into a folder of its name: ROOT/cats/1.jpg, ROOT/dogs/2.jpg; where the parts "
-    "are given: ROOT/train/cats/1.jpg, ROOT/val/cats/2.jpg, ROOT/test/cats/3.jpg. Also accepted: a .zip of such a "
-    "folder, an .npz with X_train, y_train, X_test, y_test, the four idx files of MNIST, a CIFAR archive"
+    "are given: ROOT/train/cats/1.jpg, ROOT/val/cats/2.jpg, ROOT/test/cats/3.jpg. Also accepted: a .zip "
+    "or .tar of such a folder, a .csv with the columns path and label, an .npz with X_train, y_train, X_test, y_test, "
+    "the four idx files of MNIST, a CIFAR archive, WebDataset shards"
 )
 
 
 class Leaf(NamedTuple):
-    """A file that may be a picture: its path below the root in parts, and two numbers that change when it does."""
+    """A file that may be a picture: its path below the root in parts, and two numbers that change when it does.
+
+    `item` is None for a file on the disk, which `Tree.root` and the parts name: of a million files, each byte counts.
+    """
 
     parts: Parts
-    item: Item
+    item: Item | None
     mark: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return printable("/".join(self.parts)) if self.item is None else self.item.name
 
 
 @dataclass
@@ -46,6 +57,7 @@ class Tree:
     """What a walk found: files, folders (also empty ones), and what was left out."""
 
     source: str
+    root: Path | None = None
     leaves: list[Leaf] = field(default_factory=list)
     folders: set[Parts] = field(default_factory=set)
     skipped: list[Skipped] = field(default_factory=list)
@@ -83,7 +95,7 @@ def labelled_tree(tree: Tree) -> Labelled:
         raise _no_classes(tree, layout)
     return Labelled(
         source=tree.source,
-        items=tuple(leaf.item for leaf in leaves),
+        items=_items(tree, leaves),
         names=tuple(names),
         codes=codes,
         splits=np.array(splits, dtype=np.str_),
@@ -98,6 +110,12 @@ def labelled_tree(tree: Tree) -> Labelled:
         ),
         stamp=_stamp(tree.leaves),
     )
+
+
+def _items(tree: Tree, leaves: list[Leaf]) -> Sequence[Item]:
+    if tree.root is not None:
+        return FilesBelow(tree.root, ["/".join(leaf.parts) for leaf in leaves])
+    return tuple(leaf.item for leaf in leaves if leaf.item is not None)
 
 
 def _declared(class_folders: set[Parts], layout: _Layout, start: int) -> dict[str, frozenset[str]]:
@@ -128,12 +146,13 @@ def _find_layout(tree: Tree) -> _Layout:
     others = [printable(name) for name in children if name not in splits]
     if not others:
         return _Layout(base, splits, notes)
-    trains = [name for name, split in splits.items() if split == TRAIN and _children(tree, (*base, name))]
-    if trains and len(splits) > 1:
+    if any(_children(tree, (*base, name)) for name in splits):
         raise LayoutError(
-            f"beside {', '.join(sorted(splits))} there are folders that are no part: {', '.join(others[:5])}",
+            f"mixed_layout: beside {', '.join(sorted(splits))} there are folders that are no part: "
+            f"{', '.join(others[:5])}",
             where=tree.source,
-            remedy="move them elsewhere: the folders are either all parts (train, val, test) or all classes",
+            remedy="move them elsewhere: the folders are either all parts (train, val, test) or all classes; a class "
+            "that is called like a part has its pictures directly in its folder",
         )
     notes.append(
         f"the folder {', '.join(sorted(splits))} is taken for a class, because {others[0]} beside it is no part"
@@ -173,17 +192,17 @@ def _usable_leaves(tree: Tree, layout: _Layout, start: int) -> tuple[list[Leaf],
     for leaf in tree.leaves:
         inside = len(leaf.parts) > start + 1
         if suffix_of(leaf.parts[-1]) in NOT_PICTURE_SUFFIXES:
-            skipped.append(Skipped(leaf.item.name, "not_a_picture_name", "its extension is not a picture's"))
+            skipped.append(Skipped(leaf.name, "not_a_picture_name", "its extension is not a picture's"))
         elif inside:
             usable.append(leaf)
         elif _looks_like_picture(leaf):
             strays.append(leaf)
         else:
-            skipped.append(Skipped(leaf.item.name, "not_a_picture_name", "it lies outside the class folders"))
+            skipped.append(Skipped(leaf.name, "not_a_picture_name", "it lies outside the class folders"))
     if strays and usable:
         raise LayoutError(
             f"mixed_layout: {len(strays)} pictures lie beside the class folders instead of in one, for example "
-            f"{', '.join(leaf.item.name for leaf in strays[:3])}",
+            f"{', '.join(leaf.name for leaf in strays[:3])}",
             where=tree.source,
             remedy="move each into the folder of its class, or out of the way",
         )
@@ -195,7 +214,7 @@ def _usable_leaves(tree: Tree, layout: _Layout, start: int) -> tuple[list[Leaf],
 def _no_classes(tree: Tree, layout: _Layout) -> LayoutError:
     place = ", ".join(sorted(layout.splits)) or "it"
     what = f"there are no class folders in {place}, so nothing says what the pictures show"
-    names = [leaf.item.name for leaf in tree.leaves] + [skipped.name for skipped in tree.skipped]
+    names = [leaf.name for leaf in tree.leaves] + [skipped.name for skipped in tree.skipped]
     archives = [name for name in names if suffix_of(name) in ARCHIVE_SUFFIXES]
     if archives:
         what += f"; it holds archives ({', '.join(archives[:3])}), which must be unpacked first"
@@ -206,7 +225,8 @@ def _depth_note(leaves: list[Leaf], start: int) -> list[str]:
     deepest = max((len(leaf.parts) - start - 2 for leaf in leaves), default=0)
     if deepest <= 0:
         return []
-    return [f"pictures lie up to {deepest} folders deep inside their class; the first folder names the class"]
+    depth = "1 folder" if deepest == 1 else f"{deepest} folders"
+    return [f"pictures lie up to {depth} deep inside their class; the first folder names the class"]
 
 
 def _stamp(leaves: list[Leaf]) -> bytes:

@@ -1,0 +1,86 @@
+"""From PICTURES to decoded pictures, each in its part: the first three stages of pipeline.py."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from saccade.data.audit import check_bad_pictures, check_classes_left
+from saccade.data.decode import DecodeRules
+from saccade.data.duplicates import duplicates_of
+from saccade.data.findings import brief, describe_sides
+from saccade.data.listing import TEST, TRAIN, VAL, Listing
+from saccade.data.pack import Pack, open_pack
+from saccade.data.packing import Work
+from saccade.data.prepare import PackSettings
+from saccade.data.sides import groups_from, take_sides
+from saccade.data.sources.named import fetching
+from saccade.data.sources.open import open_pictures
+from saccade.data.split import Draw, check_splits
+from saccade.models.catalogue import find_entry
+from saccade.recipe import Recipe, known
+from saccade.screen import Screen
+
+
+class Pictures(NamedTuple):
+    """The decoded pictures, which rows of the pack are used, the part of each, and what was found about them.
+
+    `leaked` are rows of val and test of which copies are learned from.
+    """
+
+    listing: Listing
+    pack: Pack
+    rows: npt.NDArray[np.int64]
+    parts: npt.NDArray[np.str_]
+    findings: dict[str, Any]
+    leaked: npt.NDArray[np.int64]
+
+    def of(self, part: str) -> npt.NDArray[np.int64]:
+        """The rows of one part, ascending."""
+        return np.asarray(self.rows[self.parts == part], dtype=np.int64)
+
+
+def list_pictures(pictures: str | Path, recipe: Recipe, screen: Screen) -> Listing:
+    """What is where: data/sources/open.py."""
+    if recipe.data_dir is None and not Path(pictures).exists() and (words := fetching(str(pictures))):
+        screen.say(words)
+    return open_pictures(pictures, allow_empty_class=recipe.allow_empty_class, data_dir=recipe.data_dir)
+
+
+def pack_pictures(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
+    """Decode once: data/pack.py."""
+    for note in listing.notes:
+        screen.say(f"note: {note}")
+    rules = DecodeRules(max_pixels=recipe.max_pixels, reduce_large=recipe.reduce_large)
+    grey = find_entry(recipe.model).in_channels == 1
+    settings = PackSettings(known(recipe.image_size), grey, recipe.fit, rules)
+    began = time.perf_counter()
+    with screen.bar("decoding", len(listing)) as bar:
+        work = Work(known(recipe.workers), recipe.strict, lambda done, total: bar(done, f"{done:,} of {total:,}"))
+        pack = open_pack(listing, settings, work)
+    how = "reused, nothing changed" if pack.reused else f"built in {time.perf_counter() - began:.1f} s"
+    num, side, _, channels = pack.images.shape
+    screen.say(f"pack: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
+    check_bad_pictures(pack, recipe.max_bad)
+    check_classes_left(pack)
+    return pack
+
+
+def split_pictures(listing: Listing, pack: Pack, recipe: Recipe, screen: Screen) -> Pictures:
+    """Who learns, who watches, who judges, and what is wrong with the pictures: data/sides.py, data/findings.py."""
+    groups = groups_from(pack.names, listing.groups, recipe.group_by)
+    duplicates = duplicates_of(pack, known(recipe.workers))
+    draw = Draw(recipe.seed, recipe.val_share, recipe.test_share)
+    sides = take_sides(pack, duplicates, groups, draw, drop_leaks=recipe.drop_leaks)
+    rows, parts = sides.rows, sides.parts
+    findings = describe_sides(pack, duplicates, sides)
+    for sentence in (*check_splits(pack.labels[rows], parts, pack.class_names), *brief(findings)):
+        screen.warn(sentence)
+    counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
+    screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
+    leaked = sides.leaked[: 0 if recipe.drop_leaks else None]
+    return Pictures(listing, pack, rows, parts, findings, leaked)

@@ -1,0 +1,306 @@
+"""The state of a training, into a checkpoint and back, so that it goes on as if nothing had been.
+
+Order and augmentation are functions of (seed, epoch, index), so the state is small: parameters and buffers, the
+optimizer's by the names of the parameters, the schedule, the callbacks, the position with its sums, and the generators
+that dropout draws from.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from saccade.errors import RunError
+from saccade.training.checkpoint import Checkpoint, CheckpointFolder, Snapshot
+from saccade.training.progress import (
+    BatchPlace,
+    Keeper,
+    Progress,
+    Sums,
+    Training,
+    generator_states,
+    set_generator_states,
+)
+from saccade.training.schedule import advance
+
+_NETWORK, _OPTIMIZER, _SUMS, _GENERATORS = "network", "optimizer", "sums", "generators"
+_AT_MOST = 0.05  # the share of the time that saving after epochs may take
+
+
+class Surroundings(NamedTuple):
+    """What a keeper needs of the run folder.
+
+    Attributes:
+        about: plain JSON values that a checkpoint names as its origin: recipe, pictures.
+        best: the file of the best weights; it travels with a checkpoint once it exists.
+        ready: writes what must be on the disk before a checkpoint may count; an OSError says that it is not.
+        rewind: (checkpoint, number of finished epochs): whatever was written after it is taken back.
+        accuse: (batches) -> where their pictures were listed.
+        say, warn: told what happens.
+    """
+
+    about: Mapping[str, Any]
+    best: Path
+    ready: Callable[[], None]
+    rewind: Callable[[Checkpoint, int], None]
+    accuse: Callable[[Sequence[BatchPlace]], str]
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+@dataclass
+class DiskKeeper(Keeper):
+    """Keeps checkpoints in a folder: at the beginning, after epochs, every few minutes, and when asked to leave.
+
+    After an epoch nothing is written while the last checkpoint is so young that saving would take more than a
+    twentieth of the time.
+
+    Attributes:
+        resumed: what to begin with; None for the beginning.
+        changed: the recipe or the pictures are no longer those of `resumed`, so its epoch begins anew.
+        num_saved: checkpoints written.
+        num_failed: checkpoints that could not be.
+    """
+
+    folder: CheckpointFolder
+    minutes: float
+    around: Surroundings
+    resumed: Checkpoint | None = None
+    changed: bool = False
+    num_saved: int = 0
+    num_failed: int = 0
+    _last: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
+
+    def begin(self, training: Training) -> None:
+        """Go on from the checkpoint, or keep the beginning: who has no place for it learns so before the first step."""
+        if self.resumed is None:
+            self._save(training)
+            return
+        self._restore(training, self.resumed)
+        progress = training.progress
+        if not progress.finished:
+            place = f"epoch {progress.epoch}" + (f", after batch {progress.batch}" if progress.batch else "")
+            self.around.say(f"going on with {place}")
+        self._last = time.monotonic()
+
+    def after_step(self, training: Training) -> None:
+        """Every few minutes."""
+        if time.monotonic() - self._last >= self.minutes * 60 and not training.progress.not_finite:
+            self._save(training)
+
+    def after_epoch(self, training: Training) -> None:
+        """Unless the last checkpoint is too young; the last epoch always."""
+        age = time.monotonic() - self._last
+        if training.progress.finished or age * _AT_MOST >= self._cost or age >= self.minutes * 60:
+            self._save(training)
+
+    def stopped(self, training: Training, name: str) -> None:
+        """Now, and say so."""
+        progress = training.progress
+        saved = self._save(training)
+        self.around.say(
+            f"stopped by {name} in epoch {progress.epoch}, after batch {progress.batch}; "
+            + ("the state is saved" if saved else "the last checkpoint stays as it is")
+        )
+
+    def go_back(self, training: Training) -> bool:
+        """To the newest checkpoint."""
+        try:
+            checkpoint = self.folder.newest(self.around.warn)
+        except RunError:
+            checkpoint = None
+        if checkpoint is None:
+            return False
+        self._restore(training, checkpoint)
+        return True
+
+    def accuse(self, batches: Sequence[BatchPlace]) -> str:
+        """In the run folder."""
+        return self.around.accuse(batches)
+
+    def say(self, text: str) -> None:
+        """As a warning."""
+        self.around.warn(text)
+
+    def _save(self, training: Training) -> bool:
+        began = self._last = time.monotonic()
+        snapshot = gather(training)
+        if not all(bool(tensor.isfinite().all()) for tensor in training.module.state_dict().values()):
+            return False  # the next step will notice, and go back to a checkpoint that is better than this one
+        try:
+            self.around.ready()
+            best = [self.around.best] if self.around.best.exists() else []
+            values = {**snapshot.values, "about": dict(self.around.about)}
+            self.folder.write(Snapshot(snapshot.tensors, values, best))
+        except OSError as error:
+            self.num_failed += 1
+            reason = error.strerror or str(error)
+            self.around.warn(
+                f"no checkpoint could be written ({reason}; {self.folder.folder}); "
+                + ("the last one is intact, and " if self.num_saved or self.resumed else "")
+                + "the training goes on"
+            )
+            return False
+        self.num_saved += 1
+        self._last = time.monotonic()
+        self._cost = self._last - began
+        return True
+
+    def _restore(self, training: Training, checkpoint: Checkpoint) -> None:
+        restore(training, checkpoint, exact=not self.changed)
+        self.around.rewind(checkpoint, training.progress.epoch - 1)
+
+
+def gather(training: Training) -> Snapshot:
+    """Everything that `restore` needs. The tensors are the training's own, not copies."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in training.module.named_parameters()}
+    tensors = {f"{_NETWORK}/{name}": tensor for name, tensor in training.module.state_dict().items()}
+    others: dict[str, dict[str, Any]] = {}
+    for parameter, state in training.optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{_OPTIMIZER}/{names[parameter]}/{key}"] = value
+            elif value is not None:
+                others.setdefault(names[parameter], {})[key] = value
+    for name, tensor in generator_states(training.device).items():
+        tensors[f"{_GENERATORS}/{name}"] = tensor
+    progress = training.progress
+    for name in ("loss_sum", "num_correct"):
+        if (value := getattr(progress.sums, name)) is not None:
+            tensors[f"{_SUMS}/{name}"] = value
+    groups = [
+        {"parameters": [names[parameter] for parameter in group["params"]]}
+        | {key: value for key, value in group.items() if key != "params"}
+        for group in training.optimizer.param_groups
+    ]
+    values = {
+        "position": _position_of(progress),
+        "optimizer": {"kind": type(training.optimizer).__name__, "groups": groups, "state": others},
+        "schedule": training.schedule.scheduler.state_dict(),
+        "callbacks": [[type(each).__name__, each.state()] for each in training.callbacks],
+    }
+    return Snapshot(tensors, {key: _to_json(value) for key, value in values.items()})
+
+
+def restore(training: Training, checkpoint: Checkpoint, *, exact: bool = True) -> None:
+    """Bring a training to where a checkpoint was made, in place.
+
+    Args:
+        training: freshly made, for the same network.
+        checkpoint: its checksums are right.
+        exact: the recipe and the pictures are the same. Else the network and what the optimizer and the callbacks know
+            are taken over where they fit, the rates are those of the new recipe at this place, and the epoch that was
+            interrupted begins anew.
+
+    Raises:
+        RunError: it is of another network.
+    """
+    values = {key: _from_json(value) for key, value in checkpoint.values.items()}
+    load_network_state(training.module, checkpoint)
+    _set_optimizer(training, checkpoint, values["optimizer"], exact=exact)
+    for callback, (name, state) in zip(training.callbacks, values["callbacks"], strict=False):
+        if type(callback).__name__ == name:
+            callback.set_state(state)
+    set_generator_states(checkpoint.tensors_of(_GENERATORS), training.device)
+    progress, position = training.progress, values["position"]
+    sums = {name: tensor.to(training.device) for name, tensor in checkpoint.tensors_of(_SUMS).items()}
+    _set_position(progress, position, sums)
+    if exact:
+        training.schedule.scheduler.load_state_dict(values["schedule"])
+        return
+    progress.begin_epoch_anew()
+    progress.not_finite, progress.halved, progress.finished = [], False, False
+    advance(training.schedule, (progress.epoch - 1) * training.steps_per_epoch)
+
+
+def load_network_state(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a network the parameters and buffers of a checkpoint, in place.
+
+    Raises:
+        RunError: they are of another network.
+    """
+    found = checkpoint.tensors_of(_NETWORK)
+    wanted = module.state_dict()
+    foreign = [name for name in {**found, **wanted} if _shape(found, name) != _shape(wanted, name)]
+    if foreign:
+        raise RunError(
+            f"the checkpoint is of another network: {len(foreign)} tensors differ, among them {foreign[0]} with "
+            f"{_shape(found, foreign[0])} there and {_shape(wanted, foreign[0])} now",
+            where=str(checkpoint.path),
+            remedy="go on with the recipe it was begun with, or begin a new run",
+        )
+    module.load_state_dict(found)
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
+    return "×".join(map(str, tensors[name].shape)) or "one value" if name in tensors else "nothing"
+
+
+def _set_optimizer(training: Training, checkpoint: Checkpoint, saved: Mapping[str, Any], *, exact: bool) -> None:
+    """By way of torch's own `load_state_dict`, which numbers parameters; here they have names."""
+    optimizer = training.optimizer
+    names = {parameter: name for name, parameter in training.module.named_parameters()}
+    order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[str, dict[str, Any]] = {name: dict(others) for name, others in saved["state"].items()}
+    for name, tensor in checkpoint.tensors_of(_OPTIMIZER).items():
+        parameter, _, key = name.rpartition("/")
+        state.setdefault(parameter, {})[key] = tensor
+    now = optimizer.state_dict()
+    groups = now["param_groups"]
+    if exact:
+        groups = [
+            {key: tuple(value) if key == "betas" else value for key, value in group.items() if key != "parameters"}
+            | {"params": fresh["params"]}
+            for group, fresh in zip(saved["groups"], groups, strict=True)
+        ]
+    elif saved["kind"] != type(optimizer).__name__:
+        state = {}
+    numbered = {number: state[name] for number, name in enumerate(order) if name in state}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+
+
+def _position_of(progress: Progress) -> dict[str, Any]:
+    return {
+        "epoch": progress.epoch,
+        "batch": progress.batch,
+        "num_pictures": progress.sums.num_pictures,
+        "seconds": progress.seconds,
+        "seconds_before": progress.seconds_before,
+        "finished": progress.finished,
+        "not_finite": [list(place) for place in progress.not_finite],
+        "num_skipped": progress.num_skipped,
+        "halved": progress.halved,
+    }
+
+
+def _set_position(progress: Progress, position: Mapping[str, Any], sums: Mapping[str, Tensor]) -> None:
+    for name in ("epoch", "batch", "seconds", "seconds_before", "finished", "num_skipped", "halved"):
+        setattr(progress, name, position[name])
+    progress.not_finite = [BatchPlace(*place) for place in position["not_finite"]]
+    progress.sums = Sums()
+    progress.sums.num_pictures = position["num_pictures"]
+    progress.sums.loss_sum, progress.sums.num_correct = sums.get("loss_sum"), sums.get("num_correct")
+
+
+def _to_json(value: Any) -> Any:
+    """JSON has no infinity: it becomes a word. Tuples become lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _to_json(each) for key, each in value.items()}
+    return [_to_json(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if value in ("inf", "-inf", "nan"):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _from_json(each) for key, each in value.items()}
+    return [_from_json(each) for each in value] if isinstance(value, list) else value
