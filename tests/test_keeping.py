@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from saccade.data.pack import cache_folder
 from saccade.models.catalogue import build_network
@@ -150,6 +152,8 @@ def test_changed_picture_computes_features_anew(backbone: str, tmp_path: Path) -
         ({"epochs": 3, "views": 3, "augment": "light", "solve_head": False}, "3 epochs would use"),
         ({"augment": "light", "solve_head": False}, "--views 5"),
         ({"prefix_cache": False}, "--no-prefix-cache"),
+        ({"mixup": 0.2}, "--mixup and --cutmix mix pixels"),
+        ({"cutmix": 1.0, "solve_head": False}, "--mixup and --cutmix mix pixels"),
     ],
 )
 def test_keeping_that_does_not_pay_is_not_done_and_said(
@@ -160,6 +164,23 @@ def test_keeping_that_does_not_pay_is_not_done_and_said(
     assert reason in line
     assert not (cache_folder() / "features").exists()
     assert run.metrics["test"]["num_pictures"] > 0
+
+
+def test_own_augmentation_is_applied_and_nothing_is_kept(colours: Path, backbone: str, tmp_path: Path) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def own(images: Tensor, generator: torch.Generator) -> Tensor:
+        shapes.append(tuple(images.shape))
+        return images + 20 * torch.rand(1, generator=generator)
+
+    fields = {"model": "lenet5", "head": "gap", "weights": backbone, "image_size": 32, "workers": 1, "device": "cpu"}
+    recipe = make_recipe("finetune", fields | {"views": 2, "augment": "none", "epochs": 2, "solve_head": False})
+    screen = Lines()
+    train(recipe, colours, Place(tmp_path / "runs"), screen, own)
+    [line] = screen.with_word("computed anew in every epoch")
+    assert "augment_with can do anything" in line
+    assert len(shapes) >= 2  # an epoch is one batch of 36
+    assert all(shape[1:] == (3, 32, 32) for shape in shapes)
 
 
 def test_damaged_features_are_computed_again_and_the_run_is_the_same(

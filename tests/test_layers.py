@@ -21,19 +21,25 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "recipe", "metrics", "whole"},
     "engine": {"errors", "recipe", "whole"},
     "training": {"errors", "recipe", "metrics", "engine", "whole"},
+    "locking": {"errors"},
+    "results": {"whole"},
     "runs": {"errors", "recipe", "metrics", "whole", "data", "models"},
     "evaluation": {"errors", "recipe", "metrics", "engine", "data", "models", "runs"},
     "pictures": {"recipe", "screen", "data", "models"},
     "keeping": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
     "advice": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "keeping"},
     "headstart": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "keeping"},
+    "resuming": BASE | {"locking", "results", "data", "training", "runs"},
+    "safekeeping": BASE | {"results", "data", "models", "training", "runs", "keeping", "resuming"},
     "pipeline": BASE
-    | {"engine", "data", "models", "training", "runs", "evaluation", "keeping", "advice", "headstart", "pictures"},
+    | {"engine", "data", "models", "training", "runs", "evaluation", "keeping", "advice", "headstart", "pictures"}
+    | {"resuming", "safekeeping"},
     "use": {"errors", "recipe", "metrics", "screen", "whole", "engine", "data", "models", "runs", "evaluation"},
-    "api": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use"},
+    "api": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "resuming", "use"},
     "flags": {"errors", "recipe"},
     "commands": BASE
-    | {"flags", "engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"},
+    | {"flags", "engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"}
+    | {"resuming"},
     "cli": {"errors", "flags", "commands"},
     "__main__": {"cli", "threads"},
     "__init__": {"api", "errors"},

@@ -51,7 +51,7 @@ def test_help_loads_neither_torch_nor_other_heavy_libraries() -> None:
 
 
 def test_python_arguments_of_train_are_the_fields_of_the_recipe() -> None:
-    own = {"pictures", "project", "name", "quiet"}
+    own = {"pictures", "project", "name", "resume", "allow_change", "augment_with", "quiet"}
     assert set(inspect.signature(train).parameters) - own == set(Recipe.model_fields)
 
 

@@ -13,7 +13,8 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from saccade.errors import ResourceError, RunError, UsageError, WeightsError
-from saccade.runs import RESULTS_HEADER, RunFolder
+from saccade.results import RESULTS_HEADER
+from saccade.runs import RunFolder
 
 
 def test_name_that_is_taken_is_numbered(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from saccade.data.augment import OwnChange
 from saccade.data.packing import Work
 from saccade.data.sources.given import Given, keep_given
 from saccade.engine import choose_device, num_cores
 from saccade.evaluation.evaluate import evaluate, reopen_pictures
 from saccade.metrics import Evaluation
-from saccade.pipeline import Place
 from saccade.pipeline import train as train_recipe
 from saccade.recipe import ADVICE, Augment, Fit, Policy, Precision, Recipe, make_recipe
+from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen
 from saccade.use.predict import Picture, Predictions, expand, predict
@@ -24,11 +25,14 @@ from saccade.use.report import write_report
 
 
 def train(
-    pictures: str | Path | Given,
+    pictures: str | Path | Given | None = None,
     *,
     project: str | Path = "runs",
     name: str | None = None,
+    resume: bool | str | Path = False,
+    allow_change: bool = False,
     quiet: bool = False,
+    augment_with: OwnChange | None = None,
     recipe: str = ADVICE,
     model: str | None = None,
     weights: str | None = None,
@@ -78,6 +82,7 @@ def train(
     prefix_cache: bool | None = None,
     cache_budget: float | None = None,
     precision: Precision | None = None,
+    checkpoint_minutes: float | None = None,
     device: str | None = None,
     workers: int | None = None,
     seed: int | None = None,
@@ -93,9 +98,14 @@ def train(
             "test": ...}; a Hugging Face `Dataset` or `DatasetDict`.
         project: where run folders are made.
         name: of the run; numbered when it is taken; default: after the pictures.
+        resume: go on with an interrupted run: True for the newest in `project`, or its folder; `pictures` may then be
+            left out. A run that is finished comes back as it is.
+        allow_change: let `resume` go on though the recipe or the pictures are no longer the same.
         quiet: say nothing.
         recipe: a preset or a .yaml file; every other argument changes one of its fields (None: as the recipe has it).
             `saccade train --help` and `saccade.recipe.Recipe` say what each field means.
+        augment_with: any function of a float batch (B, C, H, W) in 0..255 and a torch.Generator that returns a batch
+            like it; it changes training batches after the recipe's own augmentation, and no frozen stage is then kept.
 
     Returns:
         The finished run, with its report written.
@@ -106,7 +116,10 @@ def train(
     given = locals()
     changes = {field: given[field] for field in Recipe.model_fields if field in given and field != "recipe"}
     screen: Screen = QuietScreen() if quiet else RichScreen()
-    folder = train_recipe(make_recipe(recipe, changes), _named(pictures), Place(Path(project), name), screen)
+    going_on = NEWEST if resume is True else str(resume or "")
+    place = Place(Path(project), name, going_on, allow_change)
+    shown = None if pictures is None else _named(pictures)
+    folder = train_recipe(make_recipe(recipe, changes), shown, place, screen, augment_with)
     run = Run(folder)
     run.report()
     return run

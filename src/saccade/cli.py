@@ -53,7 +53,7 @@ app = typer.Typer(
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code and never shows a traceback for a user's mistake."""
     try:
-        result = app(list(arguments), standalone_mode=False, prog_name="saccade")
+        result = app(_with_newest(arguments), standalone_mode=False, prog_name="saccade")
         code = result if isinstance(result, int) else 0
         if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
             _say_stopped()
@@ -68,6 +68,16 @@ def run_command_line(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return _answer(error, arguments)
+
+
+def _with_newest(arguments: Sequence[str]) -> list[str]:
+    """`--resume` without a run, which the parser of commands does not know, means the newest."""
+    words = list(arguments)
+    for place, word in enumerate(arguments):
+        alone = place + 1 == len(words) or arguments[place + 1].startswith("-")
+        if word == "--resume" and alone:
+            words[place] = "--resume=newest"
+    return words
 
 
 def _answer(error: Exception, arguments: Sequence[str]) -> int:

@@ -109,7 +109,7 @@ def keep_memory() -> None:
 
 
 def choose_precision(wanted: Precision, run: Callable[[torch.dtype], Tensor], key: str, notes: Path) -> torch.dtype:
-    """The type to compute inference in: as wanted or, for `auto`, the faster one of float32 and safe bfloat16.
+    """The type to compute in: as wanted or, for `auto`, the faster one of float32 and safe bfloat16.
 
     The choice is timed once per key and machine and then remembered, so that a repeated run computes the same.
 

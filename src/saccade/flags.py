@@ -59,7 +59,16 @@ FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "max_pixels",
             "reduce_large",
         ),
-        "Machine": ("prefix_cache", "cache_budget", "precision", "device", "workers", "seed", "deterministic"),
+        "Machine": (
+            "prefix_cache",
+            "cache_budget",
+            "precision",
+            "checkpoint_minutes",
+            "device",
+            "workers",
+            "seed",
+            "deterministic",
+        ),
     }
 )
 
@@ -73,12 +82,16 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 def train_parameters() -> list[inspect.Parameter]:
     """The parameters of `train`: its own, then every field of the recipe under its heading."""
     presets = f"A preset ({', '.join(PRESETS)}) or a .yaml file."
-    required = inspect.Parameter.empty
+    pictures = "The labelled pictures; with --resume they may be left out."
+    resume = "Go on with an interrupted run: this one or, without RUN, the newest in the project."
+    change = "Let --resume go on though the recipe or the pictures are no longer the same."
     own: list[tuple[str, Any, Any]] = [
-        ("pictures", Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")], required),
+        ("pictures", Annotated[str | None, typer.Argument(metavar="PICTURES", help=pictures)], None),
         ("recipe", Annotated[str, typer.Option(help=presets)], ADVICE),
         ("project", Annotated[Path, typer.Option(help="Folder in which run folders are made.")], Path("runs")),
         ("name", Annotated[str | None, typer.Option(help="Of the run; numbered when taken.")], None),
+        ("resume", Annotated[str, typer.Option(metavar="[RUN]", help=resume, show_default=False)], ""),
+        ("allow_change", Annotated[bool, typer.Option("--allow-change", help=change)], False),
         ("as_json", AsJson, False),
         ("quiet", Quiet, False),
         ("debug", Debug, False),
@@ -100,7 +113,8 @@ def pack_parameters() -> list[inspect.Parameter]:
     own = [_keyword("shards", shards, None), _keyword("shard_size", size, 512)]
     shared = {"pictures", "recipe", "as_json", "quiet", "debug"} | _PACK_FIELDS
     found = [parameter for parameter in train_parameters() if parameter.name in shared]
-    return [found[0], *own, *found[1:]]
+    pictures = Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")]
+    return [_keyword("pictures", pictures, inspect.Parameter.empty), *own, *found[1:]]
 
 
 def with_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:

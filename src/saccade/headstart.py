@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 import torch
 
+from saccade.data.batches import Batches
+from saccade.data.cache import cache_folder
+from saccade.engine import choose_precision
 from saccade.keeping import Way
+from saccade.models.summary import layer_table
 from saccade.recipe import Recipe
 from saccade.screen import Screen
 from saccade.training.callbacks import Callback, EpochResult
@@ -19,11 +25,14 @@ from saccade.training.convex import Search
 from saccade.training.freeze import FreezeReport, freeze
 from saccade.training.linear_head import HeadInputs, LinearHead, find_linear_head, head_inputs
 from saccade.training.loop import Parts, fit, validate
+from saccade.training.precision import Rounded, trial_step
 from saccade.training.probe import solve_logistic
 
 # A head of several layers cannot be solved: so many epochs, at the usual rate of new layers, come before fine-tuning.
 _HEAD_EPOCHS, _HEAD_RATE = 5, 1e-3
-HIGHEST_RATES = MappingProxyType({"adamw": 1e-3, "adam": 1e-3, "rmsprop": 1e-3, "sgd": 2e-2})
+# Rates above these took pretrained weights apart: docs/transfer.md, "A rate that destroys".
+HIGHEST_RATES = MappingProxyType({"adamw": 3e-3, "adam": 3e-3, "rmsprop": 3e-3, "sgd": 1e-1})
+_WORTH_TIMING = 1e9  # multiply-adds of a batch
 _MOST_VALUES = 2**28  # of the features that the head is solved on: 1 GiB
 
 
@@ -50,6 +59,29 @@ def head_first(way: Way, recipe: Recipe, callbacks: Sequence[Callback], screen: 
         return head is not None
     finally:
         freeze(way.network, recipe.train, keep_statistics=recipe.batch_norm == "keep")
+
+
+def rounded(way: Way, recipe: Recipe, screen: Screen) -> Way:
+    """The same way, with layers that compute in bfloat16 where that was asked for or was measured to be faster here.
+
+    Small networks are not timed: below a thousand million multiply-adds in a batch there is nothing to win. What is
+    timed is a step on a copy, once per machine; which way was taken is said.
+    """
+    work = recipe.batch_size * layer_table(way.network).multiply_adds * way.share
+    if isinstance(way.learner, Rounded) or (recipe.precision == "auto" and work < _WORTH_TIMING):
+        return way
+    learner, device = way.learner, way.network.normalise.mean.device
+    images = next(iter(way.train.epoch(1))).images
+    stages = sum(any(p.requires_grad for p in stage.parameters()) for stage in way.network.stages)
+    key = f"training {way.network.spec.model}, {stages} stages, {tuple(images.shape)} on {device.type}"
+    dtype = choose_precision(
+        recipe.precision, partial(trial_step, learner, images), key, cache_folder() / "engine.json"
+    )
+    if dtype == torch.float32:
+        return way
+    why = "as asked for" if recipe.precision != "auto" else "timed: faster than float32 here"
+    screen.say(f"layers compute in bfloat16 ({why}); weights, loss and BatchNorm's statistics stay float32")
+    return way._replace(learner=Rounded(learner, device, dtype))
 
 
 def doubts(recipe: Recipe, frozen: FreezeReport) -> list[str]:
@@ -79,7 +111,9 @@ def _solve(head: LinearHead, way: Way, recipe: Recipe, screen: Screen) -> EpochR
     first = HeadInputs(*(tensor[: way.train.num_pictures] for tensor in inputs))
     solved = solve_logistic(*first, num_classes, recipe.label_smoothing, Search(seed=recipe.seed))
     if len(inputs.labels) > len(first.labels):
-        only = Search((solved.strength,), num_pictures=2, seed=recipe.seed)
+        # They count as so many pictures, and teach little more than one: the pull of L2 grows with them.
+        strength = solved.strength * len(inputs.labels) / len(first.labels)
+        only = Search((strength,), num_pictures=2, seed=recipe.seed)
         refined = solve_logistic(*inputs, num_classes, recipe.label_smoothing, only)
         head.set(refined.weight, refined.bias)
     else:
@@ -106,11 +140,13 @@ def _solve(head: LinearHead, way: Way, recipe: Recipe, screen: Screen) -> EpochR
 
 def _inputs(head: LinearHead, way: Way, recipe: Recipe) -> HeadInputs:
     """What the head is given for the training pictures, in as many of their views as there are and as fit."""
-    once = head_inputs(way.learner, head, way.train, range(1, 2))
+    # A solved head knows whole labels alone: pictures are not mixed for it.
+    train = replace(way.train, mixing=None) if isinstance(way.train, Batches) else way.train
+    once = head_inputs(way.learner, head, train, range(1, 2))
     views = min(recipe.views, recipe.epochs, _MOST_VALUES // once.features.numel())
     if views < 2 or recipe.augment == "none":
         return once
-    others = head_inputs(way.learner, head, way.train, range(2, views + 1))
+    others = head_inputs(way.learner, head, train, range(2, views + 1))
     return HeadInputs(torch.cat([once.features, others.features]), torch.cat([once.labels, others.labels]))
 
 

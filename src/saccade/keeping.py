@@ -29,6 +29,7 @@ from saccade.models.summary import LayerTable, layer_table
 from saccade.recipe import Recipe
 from saccade.screen import Bar, Screen
 from saccade.training.loop import BatchSource
+from saccade.training.precision import Rounded
 from saccade.training.prefix import CachedBatches, Prefix, Tail, fill_store, layout_of
 from saccade.training.store import FeatureStore, Layout, MemoryStore, make_room
 
@@ -50,13 +51,13 @@ class Way(NamedTuple):
 
     Attributes:
         network: the whole of it.
-        learner: the network itself, or what follows its frozen prefix.
+        learner: the network itself, or what follows its frozen prefix; Rounded where it computes in bfloat16.
         share: of the network's work that an epoch costs.
         prefix: None where nothing is kept.
     """
 
     network: Network
-    learner: Network | Tail
+    learner: Network | Tail | Rounded
     train: BatchSource
     val: BatchSource
     test: BatchSource
@@ -148,6 +149,10 @@ def _does_not_pay(recipe: Recipe, pixels: Pixels) -> str:
     """Why keeping features would cost more than it saves; "" where it pays."""
     if not recipe.prefix_cache:
         return "--no-prefix-cache"
+    if pixels.train.augmentation is not None and pixels.train.augmentation.own is not None:
+        return "augment_with can do anything, so nobody knows whether what was kept is still what it does"
+    if pixels.train.mixing is not None:
+        return "--mixup and --cutmix mix pixels, and what follows the frozen stages would be another mixture"
     fresh = pixels.train.view_of(1) != 0 and recipe.views == 0
     if fresh:
         return "each shows fresh random pictures (--views 5 would keep five views of each, and be faster)"

@@ -135,7 +135,10 @@ class Recipe(BaseModel):
 
     prefix_cache: bool = Field(True, description="compute frozen stages once per picture and view, not every epoch")
     cache_budget: float = Field(8.0, gt=0, description="GiB that all kept features may have on disk and in memory")
-    precision: Precision = Field("auto", description="of frozen stages: float32, bfloat16, auto: the fastest safe one")
+    precision: Precision = Field("auto", description="layers compute in float32, bfloat16, or auto: the fastest safe one")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="save the state so often within epochs too; --resume goes on from it"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     workers: int | None = Field(None, ge=1, le=1024, description="processes that decode; default: all cores")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights, the order, the augmentation")

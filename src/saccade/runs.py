@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -25,18 +24,11 @@ from saccade.models.weights import load_network, save_network
 from saccade.recipe import Recipe, make_recipe
 from saccade.whole import whole_file
 
-RESULTS_HEADER = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "seconds",
-    "pictures_per_second",
-)
 PREDICTIONS_HEADER = ("path", "split", "label", "predicted", "probability", "label_probability")
 _NAMES_TRIED = 100_000
+_BEFORE_TRAINING = frozenset(
+    ("weights", "lock", "log.txt", "environment.json", "classes.json", "data_report.json", "splits.csv", "skipped.csv")
+)
 
 
 class TrainedNetwork(NamedTuple):
@@ -54,8 +46,13 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, project: Path, name: str) -> RunFolder:
+    def create(cls, project: Path, name: str, *, adopt: bool = False) -> RunFolder:
         """A new folder, numbered when the name is taken (`animals`, `animals-2`, ...); nothing is overwritten.
+
+        Args:
+            project: where; it is made.
+            name: of one folder.
+            adopt: take a folder that an interrupted command made and in which nothing was begun.
 
         Raises:
             UsageError: the name would lead out of the project folder.
@@ -70,8 +67,9 @@ class RunFolder:
                 try:
                     path.mkdir()  # fails when it exists, so two runs can never share a folder
                 except FileExistsError:
-                    continue
-                (path / "weights").mkdir()
+                    if not (adopt and cls(path)._is_husk()):
+                        continue
+                (path / "weights").mkdir(exist_ok=True)
                 return cls(path)
         except OSError as error:
             raise ResourceError(
@@ -108,6 +106,41 @@ class RunFolder:
     def log_path(self) -> Path:
         """Every line that was said."""
         return self.path / "log.txt"
+
+    @property
+    def begun_at(self) -> float:
+        """When its recipe was written, in seconds of the system's clock."""
+        return (self.path / "recipe.yaml").stat().st_mtime
+
+    @property
+    def results_path(self) -> Path:
+        """A row per epoch; results.py writes it."""
+        return self.path / "results.csv"
+
+    @property
+    def best_path(self) -> Path:
+        """The weights that are judged and used."""
+        return self.path / "weights" / "best.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The folder of the checkpoints; there while the run is not finished."""
+        return self.path / "checkpoint"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether training could begin: the recipe is written last of what is known before it."""
+        return (self.path / "recipe.yaml").is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was trained and judged."""
+        return (self.path / "metrics.json").is_file()
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that trains it."""
+        return self.path / "lock"
 
     @property
     def recipe(self) -> Recipe:
@@ -175,14 +208,10 @@ class RunFolder:
         write_csv(self.path / "splits.csv", ("path", "class", "split"), splits)
         write_csv(self.path / "skipped.csv", ("path", "reason", "detail"), skipped)
 
-    def append_result(self, row: Sequence[float]) -> None:
-        """A whole line of results.csv, in one write."""
-        path = self.path / "results.csv"
-        with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if file.tell() == 0:
-                writer.writerow(RESULTS_HEADER)
-            writer.writerow([value if isinstance(value, int) else f"{value:.6g}" for value in row])
+    def write_accused(self, rows: Iterable[tuple[int, int, str]]) -> Path:
+        """diverged.csv: the pictures of the batches that ended a training; returns where it lies."""
+        write_csv(path := self.path / "diverged.csv", ("epoch", "batch", "path"), rows)
+        return path
 
     def write_classes(self, class_names: Sequence[str]) -> None:
         """classes.json: the names in the order of the network's outputs."""
@@ -226,6 +255,11 @@ class RunFolder:
         """report.html; returns where it lies."""
         self._write_text("report.html", html)
         return self.report_path
+
+    def _is_husk(self) -> bool:
+        """Whether a command made this folder and was interrupted before anything was begun in it."""
+        inside = {path.name.removesuffix(".partial") for path in self.path.iterdir()} if self.path.is_dir() else {""}
+        return not self.is_begun and inside <= _BEFORE_TRAINING
 
     def _write_json(self, name: str, value: object) -> None:
         self._write_text(name, json.dumps(value, indent=1, ensure_ascii=True) + "\n")

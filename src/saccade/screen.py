@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -106,5 +106,6 @@ class RecordingScreen:
         if self._path is None:
             self._waiting.append(line)
             return
-        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        # A full disk must not end a run that was about to say so.
+        with suppress(OSError), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")

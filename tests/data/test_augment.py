@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from saccade.data.augment import NUM_DRAWS, Augmentation, affine_maps, augment, draw, enlarge, generator_for, warp
+from saccade.data.augment import NUM_DRAWS, Augmentation, Draws, affine_maps, augment, draw, enlarge, warp
+from saccade.data.draws import generator_for
 
 NEUTRAL = 0.5
 EVERYTHING = Augmentation(flip=0.5, shift=0.2, rotation=30.0, zoom=0.2)
@@ -33,7 +35,7 @@ def soft(num: int = 2, side: int = 48) -> Tensor:
 def draws(num: int = 3, mirror: float = 1.0, right: float = 0.0, down: float = 0.0, rest: tuple[float, float] = (0, 0)):
     """The draws that ask for this share of the largest shift, turn and zoom, -1..1."""
     signed = torch.tensor([right, down, *rest])
-    return torch.cat([torch.tensor([mirror]), (signed + 1) / 2]).expand(num, NUM_DRAWS)
+    return Draws(torch.cat([torch.tensor([mirror]), (signed + 1) / 2]).expand(num, NUM_DRAWS))
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> bool:
@@ -58,7 +60,21 @@ def test_augment_with_neutral_draws_and_nearest_fill_equals_interpolate(size):
 @pytest.mark.parametrize("size", [13, 24, 50])
 def test_enlarge_equals_interpolate(size):
     expected = F.interpolate(pictures().float(), size=(size, size), mode="bilinear", align_corners=False)
-    assert torch.equal(enlarge(pictures(), size), expected)
+    assert torch.equal(enlarge(pictures().float(), size), expected)
+
+
+@pytest.mark.parametrize("size", [13, 24, 50, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_enlarge_of_whole_grey_levels_equals_pillow(size, channels):
+    """Both round after each direction; weights of another precision make a difference of one here and there."""
+    images = pictures(channels=channels).contiguous(memory_format=torch.channels_last)
+    found = enlarge(images, size)
+    assert found.dtype == torch.uint8
+    for image, enlarged in zip(images.permute(0, 2, 3, 1).numpy(), found.permute(0, 2, 3, 1).numpy(), strict=True):
+        large = Image.fromarray(image.squeeze()).resize((size, size), Image.Resampling.BILINEAR)
+        difference = np.abs(np.asarray(large, dtype=int) - enlarged.squeeze())
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.05
 
 
 def test_enlarge_to_the_size_it_has_is_the_same_tensor():
@@ -69,13 +85,13 @@ def test_enlarge_to_the_size_it_has_is_the_same_tensor():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("images", [pictures, lambda **shape: pictures(**shape).float()], ids=["uint8", "float"])
 def test_augment_gives_float32_of_the_asked_size(images, channels):
-    found = augment(images(channels=channels), draw(3, 0, 0), EVERYTHING, 20)
+    found = augment(images(channels=channels), Draws(draw(3, 0, 0)), EVERYTHING, 20)
     assert (found.dtype, found.shape) == (torch.float32, (3, channels, 20, 20))
 
 
 def test_augment_leaves_the_batch_it_was_given():
     images = pictures()
-    augment(images, draw(3, 0, 0), EVERYTHING, 20)
+    augment(images, Draws(draw(3, 0, 0)), EVERYTHING, 20)
     assert torch.equal(images, pictures())
 
 
@@ -156,7 +172,7 @@ def test_all_changes_together_are_mirror_then_turn_and_zoom_then_shift():
 
 def test_warp_while_enlarging_equals_enlarging_after_flipping():
     found = augment(pictures(), draws(mirror=0.0), Augmentation(flip=0.5), 30)
-    assert close(found, enlarge(pictures().flip(-1), 30))
+    assert close(found, enlarge(pictures().flip(-1).float(), 30))
 
 
 @pytest.mark.parametrize(("largest", "column"), [("shift", 0), ("zoom", None)])
@@ -180,14 +196,14 @@ def test_turns_stay_within_what_was_asked_for():
 @pytest.mark.parametrize("fill", ["nearest", "constant"])
 def test_values_stay_between_0_and_255(fill):
     extremes = torch.where(pictures(8, 16) > 127, 255, 0).to(torch.uint8)
-    found = augment(extremes, draw(8, 0, 0), Augmentation(0.5, 0.3, 180, 0.5, fill, 255.0), 40)
+    found = augment(extremes, Draws(draw(8, 0, 0)), Augmentation(0.5, 0.3, 180, 0.5, fill, 255.0), 40)
     # Sums of float32 weights miss 1 by a few of its last bits.
     assert found.min().item() >= -1e-3
     assert found.max().item() <= 255 + 1e-3
 
 
 def test_fill_constant_lets_its_level_in():
-    maps = affine_maps(draws(right=1.0), Augmentation(shift=0.5))
+    maps = affine_maps(draws(right=1.0).moves, Augmentation(shift=0.5))
     found = warp(pictures(), maps, Augmentation(fill="constant", fill_value=123.0), 12)
     assert close(found[..., :6], torch.full((3, 3, 12, 6), 123.0))
 
@@ -206,15 +222,15 @@ def test_changes_nothing_is_true_by_default():
 
 def test_each_picture_of_a_batch_is_changed_in_its_own_way():
     same = pictures(1).expand(5, -1, -1, -1)
-    found = augment(same, draw(5, 0, 0), EVERYTHING, 12)
+    found = augment(same, Draws(draw(5, 0, 0)), EVERYTHING, 12)
     distances = [(found[i] - found[j]).abs().mean().item() for i in range(5) for j in range(i)]
     assert min(distances) > 1
 
 
 def test_picture_in_a_batch_equals_the_picture_alone():
     images, numbers = pictures(7), draw(7, 0, 0)
-    together = augment(images, numbers, EVERYTHING, 20)
-    alone = torch.cat([augment(images[[i]], numbers[[i]], EVERYTHING, 20) for i in range(7)])
+    together = augment(images, Draws(numbers), EVERYTHING, 20)
+    alone = torch.cat([augment(images[[i]], Draws(numbers[[i]]), EVERYTHING, 20) for i in range(7)])
     assert torch.allclose(together, alone, rtol=0, atol=1e-3)
 
 

@@ -2,127 +2,131 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
+import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 
 from saccade.data import packing
-from saccade.data.children import Task, in_children
+from saccade.data.children import Children, Task
 from saccade.data.decode import DecodeRules
-from saccade.data.listing import StoredItem
 from saccade.data.pack import open_pack
-from saccade.data.packing import Row, Work
-from saccade.data.prepare import PackSettings, Preparation
+from saccade.data.packing import Work
+from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
-from saccade.errors import ResourceError
+from saccade.errors import PictureError, ResourceError
 
 SECONDS = 2.0
-SLEEP = 60
 
+# What children run must lie in a file of its own: they import it, as they import the decoder.
+FAULTY = '''
+import ctypes, os, signal
+from saccade.data import packing
+from saccade.errors import PictureError
 
-@pytest.fixture(autouse=True, scope="module")
-def functions_of_this_file_travel() -> Iterator[None]:
-    """Children cannot import tests by name."""
-    register_pickle_by_value(sys.modules[__name__])
-    yield
-    unregister_pickle_by_value(sys.modules[__name__])
+real = packing._decode_items
 
+def fail(kind):
+    """What a defect of a decoder does: it crashes, or never lets go of the interpreter's lock."""
+    if kind == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if kind == "hang":
+        ctypes.PyDLL(None).sleep(60)
+    if kind == "raise":
+        raise PictureError("truncated", "as planned", where="here")
+    if kind == "print":
+        print("noise", flush=True)
+        os.write(1, b"more noise")
 
-def end_suddenly() -> None:
-    """What a defect of a decoder does."""
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def hold_the_lock() -> None:
-    """What a decoder does that never ends: C code that does not let go of the interpreter's lock."""
-    ctypes.PyDLL(None).sleep(SLEEP)
-
-
-def squares(items: Sequence[Any]) -> Iterator[Any]:
+def squares(items):
     for item in items:
-        if item == "crash":
-            end_suddenly()
-        if item == "hang":
-            hold_the_lock()
-        if item == "raise":
-            raise KeyError(item)
-        yield item * item
+        fail(item)
+        yield item * 2 if isinstance(item, str) else item * item
+
+def decode_items(items, preparation):
+    for item in items:
+        fail(item.name.rpartition("/")[2].partition(".")[0])
+        yield from real([item], preparation)
+'''
 
 
-def run(items: Sequence[Any], num_children: int = 2) -> list[Any]:
-    return list(in_children(Task(squares, lambda item: f"lost: {item}", SECONDS), items, num_children))
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with functions that fail as decoders may."""
+    (tmp_path / "faulty_decoder.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_decoder", raising=False)
+    return importlib.import_module("faulty_decoder")
+
+
+def run(faulty: ModuleType, items: Any, num_children: int = 2) -> list[Any]:
+    with Children(num_children) as children:
+        task = Task[Any, Any](faulty.squares, lambda item: f"lost: {item}", SECONDS)
+        return list(children.results(task, items))
 
 
 @pytest.mark.parametrize("num_children", [1, 2])
-def test_results_of_children_come_in_order(num_children):
-    assert run(range(1000), num_children) == [number * number for number in range(1000)]
+def test_results_of_children_come_in_order(faulty, num_children):
+    assert run(faulty, range(1000), num_children) == [number * number for number in range(1000)]
 
 
-def test_results_of_no_item_are_none():
-    assert run([]) == []
+def test_results_of_no_item_are_none(faulty):
+    assert run(faulty, []) == []
 
 
 @pytest.mark.parametrize("num_children", [1, 2])
-@pytest.mark.parametrize("places", [[0], [150], [299], [3, 4, 200]], ids=str)
-def test_a22_item_that_crashes_its_child_is_lost_alone(places, num_children):
+@pytest.mark.parametrize("places", [[0], [299], [3, 4, 200]], ids=str)
+def test_a22_item_that_crashes_its_child_is_lost_alone(faulty, places, num_children):
     items: list[Any] = list(range(300))
     for place in places:
         items[place] = "crash"
-    assert run(items, num_children) == [f"lost: {item}" if item == "crash" else item * item for item in items]
+    expected = ["lost: crash" if item == "crash" else item * item for item in items]
+    assert run(faulty, items, num_children) == expected
 
 
-def test_a22_item_that_never_ends_is_lost_alone():
-    items: list[Any] = [1, 2, "hang", 3]
-    assert run(items) == [1, 4, "lost: hang", 9]
+def test_a22_item_that_never_ends_is_lost_alone(faulty):
+    assert run(faulty, [1, 2, "hang", 3]) == [1, 4, "lost: hang", 9]
 
 
-def test_error_of_an_item_is_raised_like_any_other():
-    with pytest.raises(KeyError, match="raise"):
-        run([1, "raise", 2])
-    assert run([1, 2]) == [1, 4]  # and the next children work
+def test_what_a_decoder_prints_does_not_get_between_the_results(faulty):
+    assert run(faulty, [1, "print", 3]) == [1, "printprint", 9]
 
 
-def crash_in_company(items: Sequence[int]) -> Iterator[int]:
-    """Ends every process that was given more than one item, as want of memory may."""
-    for item in items:
-        if len(items) > 1:
-            end_suddenly()
-        yield item
+def test_error_of_an_item_is_raised_whole(faulty):
+    with pytest.raises(PictureError, match="as planned") as caught:
+        run(faulty, [1, "raise", 2])
+    assert (caught.value.reason, caught.value.where) == ("truncated", "here")
 
 
-def test_children_that_end_for_no_item_are_a_resource_error():
-    with pytest.raises(ResourceError, match="again and again"):
-        list(in_children(Task(crash_in_company, lambda item: -1, SECONDS), range(400), 2))
+def test_children_end_with_their_block(faulty):
+    with Children(2) as children:
+        results = children.results(Task[Any, Any](faulty.squares, str, SECONDS), range(300))
+        assert next(results) == 0
+        processes = [child._process for child in children._all]
+    assert len(processes) == 2
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_child_that_cannot_start_is_a_resource_error(faulty, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["/nowhere"])
+    with pytest.raises(ResourceError, match="cannot be started"):
+        run(faulty, [1, 2])
 
 
 @pytest.mark.parametrize("kind", ["crash", "hang"])
-def test_a22_pack_with_a_picture_that_ends_its_decoder_goes_on(cache, make_folder, monkeypatch, kind):
-    folder = make_folder("a/1.png", "a/2.png", "a/bad.png", "b/1.png", "b/2.png")
-    real = packing._decode_items
-
-    def decode_items(items: Sequence[StoredItem], preparation: Preparation) -> Iterator[Row]:
-        for item in items:
-            if item.name.endswith("bad.png"):
-                end_suddenly() if kind == "crash" else hold_the_lock()
-            yield from real([item], preparation)
-
-    monkeypatch.setattr(packing, "_decode_items", decode_items)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a22_pack_with_a_picture_that_ends_its_decoder_goes_on(cache, make_folder, faulty, monkeypatch, kind, workers):
+    folder = make_folder("a/1.png", "a/2.png", f"a/{kind}.png", "b/1.png", "b/2.png")
+    monkeypatch.setattr(packing, "_decode_items", faulty.decode_items)
     monkeypatch.setattr(packing, "_SECONDS", SECONDS)
     settings = PackSettings(16, False, "squash", DecodeRules())
-    pack = open_pack(open_pictures(folder), settings, Work(2, False, lambda done, total: None))
-    assert dict(zip(pack.names, pack.reasons, strict=True)) == {
-        "a/1.png": "",
-        "a/2.png": "",
-        "a/bad.png": "decoder_crashed",
-        "b/1.png": "",
-        "b/2.png": "",
-    }
-    assert [(each.name, each.reason) for each in pack.skipped] == [("a/bad.png", "decoder_crashed")]
-    assert np.asarray(pack.images)[[0, 1, 3, 4]].any(axis=(1, 2, 3)).all()
+    pack = open_pack(open_pictures(folder), settings, Work(workers, False, lambda done, total: None))
+    reasons = dict(zip(pack.names, pack.reasons, strict=True))
+    assert reasons == dict.fromkeys(pack.names, "") | {f"a/{kind}.png": "decoder_crashed"}
+    assert [(each.name, each.reason) for each in pack.skipped] == [(f"a/{kind}.png", "decoder_crashed")]
+    assert np.asarray(pack.images)[pack.usable].any(axis=(1, 2, 3)).all()
+    assert len(pack.usable) == 4

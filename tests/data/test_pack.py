@@ -237,7 +237,7 @@ def test_pack_after_a_wrong_guess_equals_one_after_a_right_guess(cache, draw_fol
     assert calls == [*range(1, 41), *range(1, 41)], "the guess was meant to be wrong"
     images, index = np.array(found.images), (found.folder / "index.csv").read_bytes()
     shutil.rmtree(cache)
-    monkeypatch.setattr(packing, "_guess", lambda listing, settings, work: found.preparation)
+    monkeypatch.setattr(packing, "_guess", lambda listing, settings, children: found.preparation)
     again = open_pack(listing, GREY, ALONE)
     assert np.array_equal(again.images, images)
     assert (again.folder / "index.csv").read_bytes() == index

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
@@ -15,8 +16,9 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec
 from saccade.recipe import Recipe, make_recipe
 from saccade.training.callbacks import Callback, EarlyStopping, EpochResult, KeepWeights
-from saccade.training.loop import Parts, fit, validate
+from saccade.training.loop import Parts, _Statistics, fit, validate
 from saccade.training.optimizer import make_optimizer
+from saccade.training.progress import own_generators
 from saccade.training.schedule import PLATEAU_FACTOR, make_schedule
 from saccade.training.step import AUXILIARY_WEIGHT, loss_of
 
@@ -193,3 +195,27 @@ def test_rates_without_depth_are_all_the_same() -> None:
     optimizer = make_optimizer(build_network(NetworkSpec("resnet18_cifar", 3, 32, 3)), _recipe(learning_rate=1e-2))
     assert {group["lr"] for group in optimizer.param_groups} == {1e-2}
     assert len(optimizer.param_groups) == 2
+
+
+def test_e01_statistics_of_batch_norm_are_brought_back() -> None:
+    network = build_network(NetworkSpec("resnet18_cifar", 3, 32, 3)).train()
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    statistics = _Statistics(network)
+    statistics.keep()
+    network(torch.full((2, 3, 32, 32), torch.nan))
+    assert any(value.isnan().any() for value in network.buffers())
+    statistics.bring_back()
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_randomness_inside_the_network_is_a_function_of_the_seed_and_the_callers_stays() -> None:
+    def dropped(seed: int) -> Tensor:
+        with own_generators(seed, CPU):
+            return F.dropout(torch.ones(100))
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    assert torch.equal(dropped(1), dropped(1))
+    assert not torch.equal(dropped(1), dropped(2))
+    assert torch.equal(torch.rand(3), expected)

@@ -10,7 +10,7 @@ import typer
 
 from saccade.commands.terminal import check_output, screen_for
 from saccade.flags import AsJson, Debug, Device, Quiet
-from saccade.recipe import Recipe
+from saccade.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
     from saccade.use.check import Checked
@@ -28,6 +28,13 @@ def check(
     output: Annotated[Path, typer.Option(help="Where the findings are written as JSON.")] = Path("data_report.json"),
     html: Annotated[Path | None, typer.Option(help="Write a page with the pictures that were found here.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a table (csv) without bad pictures and copies here.")] = None,
+    show_batch: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw training pictures as --recipe changes them here.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Of --show-batch: a preset or a .yaml file.")] = "scratch",
+    augment: Annotated[
+        str | None, typer.Option(help="Of --show-batch: none, light, standard, strong; default: the recipe's.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when anything was found.")] = False,
     data_dir: Annotated[str | None, typer.Option(help=str(Recipe.model_fields["data_dir"].description))] = None,
     device: Device = "auto",
@@ -48,6 +55,8 @@ def check(
       saccade check animals/ --html check.html --fix animals.csv
 
       saccade check animals/ --run runs/animals --html check.html
+
+      saccade check animals/ --show-batch batch.png --augment strong
     """
     from saccade.engine import choose_device
     from saccade.errors import DataError
@@ -56,7 +65,7 @@ def check(
     from saccade.use.check_table import checked_in_words
     from saccade.whole import whole_file
 
-    for path in (output, html, fix):
+    for path in (output, html, fix, show_batch):
         check_output(path)
     screen = screen_for(quiet)
     looker = open_looker(run, weights, screen.say) if run is not None else None
@@ -67,9 +76,19 @@ def check(
     screen.say(f"findings: {output}")
     if html is not None:
         screen.say(f"page: {write_check_page(html, checked)}")
+    if show_batch is not None:
+        screen.say(_draw_batch(show_batch, checked, make_recipe(recipe, {"augment": augment, "seed": seed}).resolved()))
     if fix is not None:
         screen.say(f"table: {fix}, {write_fixed(fix, checked):,} pictures left out")
     return DataError.exit_code if strict and _found_anything(checked) else 0
+
+
+def _draw_batch(path: Path, checked: Checked, recipe: Recipe) -> str:
+    from saccade.data.listing import TRAIN
+    from saccade.use.show_batch import write_batch
+
+    drawn = write_batch(path, checked.pack, (checked.parts == TRAIN).nonzero()[0], recipe)
+    return f"batch: {path}, {drawn} pictures as {recipe.recipe} with --augment {recipe.augment} shows them"
 
 
 def _found_anything(checked: Checked) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from saccade.commands.terminal import screen_for
+from saccade.errors import UsageError
 from saccade.flags import Debug, Quiet
 from saccade.recipe import Recipe, make_recipe
 
@@ -25,7 +26,7 @@ def demo(
     from saccade.use.demo import demo_digits, draw_digit
 
     folder = train_and_report(
-        make_recipe("scratch", {"model": "lenet5", "epochs": 20}), "digits", (project, "demo"), quiet
+        make_recipe("scratch", {"model": "lenet5", "epochs": 20}), "digits", (project, "demo", "", False), quiet
     )
     for pixels, truth, prediction in demo_digits(folder, how_many=3):
         guesses = "   ".join(f"{guess.class_name}: {guess.probability:.1%}" for guess in prediction.guesses)
@@ -52,22 +53,40 @@ def train(**given: Any) -> None:
       saccade train mnist/ --model cnn1 --recipe scratch --epochs 3 --name my-digits
 
       saccade train animals/ --recipe runs/animals/recipe.yaml --seed 1
+
+      saccade train --resume
     """
     changes = {field: given.get(field) for field in Recipe.model_fields if field != "recipe"}
-    folder = train_and_report(
-        make_recipe(given["recipe"], changes), given["pictures"], (given["project"], given["name"]), given["quiet"]
-    )
+    pictures, resume = _pictures_and_run(given["pictures"], given["resume"])
+    place = (given["project"], given["name"], resume, given["allow_change"])
+    folder = train_and_report(make_recipe(given["recipe"], changes), pictures, place, given["quiet"])
     if given["as_json"]:
         print(json.dumps({"run": str(folder.path), **folder.metrics}))
 
 
-def train_and_report(recipe: Recipe, pictures: str, place: tuple[Path, str | None], quiet: bool) -> Any:
-    from saccade.pipeline import Place
+def _pictures_and_run(pictures: str | None, resume: str) -> tuple[str | None, str]:
+    """What stands behind --resume may be the pictures: `saccade train --resume animals/` names no run."""
+    from saccade.resuming import NEWEST
+    from saccade.runs import RunFolder
+
+    if pictures is None and not resume:
+        raise UsageError("Missing argument 'PICTURES'.", remedy="saccade train --help shows what there is")
+    if pictures is None and resume != NEWEST and not RunFolder(Path(resume)).is_begun:
+        return resume, NEWEST
+    return pictures, resume
+
+
+def train_and_report(
+    recipe: Recipe, pictures: str | None, place: tuple[Path, str | None, str, bool], quiet: bool
+) -> Any:
+    """Train, write the report and say where both are."""
     from saccade.pipeline import train as train_recipe
+    from saccade.resuming import Place
     from saccade.use.report import write_report
 
     screen = screen_for(quiet)
     folder = train_recipe(recipe, pictures, Place(*place), screen)
-    screen.say(f"report: {write_report(folder)}")
+    if not (folder.report_path.exists() and place[2]):
+        screen.say(f"report: {write_report(folder)}")
     screen.say(f"run: {folder.path}   predict with it: saccade predict {folder.path} PICTURE...")
     return folder

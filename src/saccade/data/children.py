@@ -1,20 +1,23 @@
-"""Work on untrusted files, in child processes: one that crashes or hangs costs its own item and nothing else."""
+"""Work on untrusted files, in child processes: one that crashes or hangs costs its own item and nothing else.
+
+A child is a bare interpreter that imports what it is sent and no more, so it is ready in a fifth of a second; it needs
+no __main__ guard in the user's script, and inherits neither threads nor CUDA, as a fork would.
+"""
 
 from __future__ import annotations
 
-import faulthandler
 import math
-import os
-import tempfile
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
 
-from joblib.externals.loky import get_reusable_executor
-
+from saccade.data.child import READY, Failed, Orders, receive, send
 from saccade.errors import ResourceError
 
 ItemT = TypeVar("ItemT")
@@ -22,16 +25,16 @@ ResultT = TypeVar("ResultT")
 
 _LARGEST_CHUNK = 64  # items a child is given at a time: few enough for a lively progress bar, enough to be cheap
 _ROUNDS = 16  # that each child comes for more, at least: they are then done at about the same time
+_WORTH_A_CHILD = 8  # items: to start another child takes as long as some of them
 _AHEAD = 3  # chunks handed out per child; no more results than that wait in memory
-_IDLE_SECONDS = 300  # after which children without work end
-_MOST_IN_VAIN = 3  # ends of children in a row that no item explains
+_START = "import sys; sys.path[:] = {path!r}; from saccade.data.child import serve; serve()"
 
 
 class Task(NamedTuple, Generic[ItemT, ResultT]):
     """What is done in children.
 
     Attributes:
-        run: takes a few items and yields a result for each, in order; it must be importable or picklable by value.
+        run: takes a few items and yields a result for each, in order; a child must be able to import it.
         lost: the result that stands for an item which no child survived.
         seconds: that one item may take.
     """
@@ -41,107 +44,137 @@ class Task(NamedTuple, Generic[ItemT, ResultT]):
     seconds: float
 
 
-def in_children(task: Task[ItemT, ResultT], items: Sequence[ItemT], num_children: int) -> Generator[ResultT]:
-    """One result per item, in order, computed in child processes.
+class Children:
+    """Some child processes, started when they are needed and ended with the `with` block."""
 
-    A child that dies, or is ended because an item took too long, takes the others of its pool with it: each item that
-    was being worked on is then tried alone, those that kill their child once more are `lost`, and the rest goes on.
+    def __init__(self, num_children: int) -> None:
+        self._num_children = num_children
+        self._all: list[_Child] = []
+        self._idle: SimpleQueue[_Child] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(num_children)
 
-    Raises:
-        ResourceError: children end again and again, and no single item is to blame: memory, most likely.
-    """
-    lost: dict[int, ResultT] = {}
-    done, in_vain = 0, 0
-    with tempfile.TemporaryDirectory(prefix="saccade-") as folder:
-        while done < len(items):
-            try:
-                for result in _results(task, items, range(done, len(items)), (lost, Path(folder), num_children)):
-                    yield result
-                    done, in_vain = done + 1, 0
-            except BrokenProcessPool:
-                before = len(lost)
-                for number in _under_way(Path(folder)):
-                    if not _survives(task, items[number], num_children):
-                        lost[number] = task.lost(items[number])
-                in_vain += len(lost) == before
-                if in_vain == _MOST_IN_VAIN:
-                    raise ResourceError(
-                        "processes that decode pictures end again and again, probably for want of memory",
-                        where=f"{num_children} processes",
-                        remedy="use --workers 1, or close other programs",
-                    ) from None
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in self._all:
+            child.end()
+        self._threads.shutdown(wait=True)
+        for child in self._all:
+            child.close()
 
-def _results(
-    task: Task[ItemT, ResultT],
-    items: Sequence[ItemT],
-    numbers: Sequence[int],
-    how: tuple[dict[int, ResultT], Path, int],
-) -> Generator[ResultT]:
-    """Results of the numbered items, in order; a few chunks are under way at a time."""
-    lost, folder, num_children = how
-    executor = _children(num_children)
-    size = min(_LARGEST_CHUNK, math.ceil(len(numbers) / (_ROUNDS * num_children)))
-    chunks = deque(numbers[start : start + size] for start in range(0, len(numbers), size))
-    waiting: deque[tuple[Sequence[int], Future[list[ResultT]]]] = deque()
-    finished = False
-    try:
+    def results(self, task: Task[ItemT, ResultT], items: Sequence[ItemT]) -> Generator[ResultT]:
+        """One result per item, in order.
+
+        An item during which its child died, or had to be ended, is tried once more in a fresh one, then it is lost.
+
+        Args:
+            task: what to do.
+            items: with what.
+
+        Raises:
+            ResourceError: a child cannot be started.
+            Exception: whatever `task.run` raised.
+        """
+        self._start(min(self._num_children, math.ceil(len(items) / _WORTH_A_CHILD)))
+        size = min(_LARGEST_CHUNK, math.ceil(len(items) / (_ROUNDS * len(self._all)))) if items else 1
+        chunks = deque(items[start : start + size] for start in range(0, len(items), size))
+        waiting: deque[Future[list[ResultT]]] = deque()
         while chunks or waiting:
-            while chunks and len(waiting) < _AHEAD * num_children:
-                chunk = chunks.popleft()
-                wanted = [number for number in chunk if number not in lost]
-                chosen = [items[number] for number in wanted]
-                waiting.append((chunk, executor.submit(_run, task, chosen, wanted, folder)))
-            chunk, future = waiting.popleft()
-            found = iter(future.result())
-            for number in chunk:
-                yield lost[number] if number in lost else next(found)
-        finished = True
-    except BrokenProcessPool:
-        finished = True  # nothing is left to end
-        raise
-    finally:
-        if not finished:  # Ctrl-C, or an error: what is under way is not waited for
-            executor.shutdown(wait=True, kill_workers=True)
+            while chunks and len(waiting) < _AHEAD * len(self._all):
+                waiting.append(self._threads.submit(self._run, task, chunks.popleft()))
+            yield from waiting.popleft().result()
 
+    def _start(self, num_children: int) -> None:
+        while len(self._all) < max(1, num_children):
+            self._all.append(_Child())
+            self._idle.put(self._all[-1])
 
-def _run(task: Task[ItemT, ResultT], items: Sequence[ItemT], numbers: Sequence[int], folder: Path) -> list[ResultT]:
-    """In a child: leave word of the item that is worked on, and end the whole process where it takes too long."""
-    word = folder / str(numbers[0]) if numbers else folder / "nothing"
-    found: list[ResultT] = []
-    results = task.run(items)
-    with word.open("w") as file, Path(os.devnull).open("w") as nowhere:
-        for number in numbers:
-            file.seek(0)
-            file.write(f"{number:20}")
-            file.flush()
-            # A thread of C code: it also ends a process that holds the interpreter's lock for ever.
-            faulthandler.dump_traceback_later(task.seconds, file=nowhere, exit=True)
-            found.append(next(results))
-        faulthandler.cancel_dump_traceback_later()
-    word.unlink()
-    return found
-
-
-def _under_way(folder: Path) -> list[int]:
-    """The items that children were working on when they ended; their word is taken away."""
-    found = []
-    for word in folder.iterdir():
-        text = word.read_text().strip()
-        found += [int(text)] if text else []
-        word.unlink()
-    return sorted(found)
-
-
-def _survives(task: Task[ItemT, ResultT], item: ItemT, num_children: int) -> bool:
-    with tempfile.TemporaryDirectory(prefix="saccade-") as folder:
+    def _run(self, task: Task[ItemT, ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+        child = self._idle.get()
+        found: list[ResultT] = []
+        tried = -1
         try:
-            _children(num_children).submit(_run, task, [item], [0], Path(folder)).result()
-        except BrokenProcessPool:
-            return False
-    return True
+            while len(found) < len(items):
+                try:
+                    for result in child.results(Orders(task.run, items[len(found) :], task.seconds)):
+                        found.append(result)
+                except (EOFError, OSError):
+                    child.restart()
+                    if tried == len(found):
+                        found.append(task.lost(items[tried]))
+                    else:
+                        tried = len(found)
+        finally:
+            self._idle.put(child)
+        return found
 
 
-def _children(num_children: int) -> Any:
-    # loky's children need no __main__ guard in the user's script and never inherit threads or CUDA by fork.
-    return get_reusable_executor(max_workers=num_children, timeout=_IDLE_SECONDS)
+class _Child:
+    """One process, and the pipes to it."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._begin()
+
+    def _begin(self) -> None:
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-c", _START.format(path=sys.path)]
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)  # noqa: S603 - this interpreter, own code
+        self._is_ready = False
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        to, from_ = self._process.stdin, self._process.stdout
+        if to is None or from_ is None:
+            raise ValueError("a child is always started with pipes")
+        return to, from_
+
+    def results(self, orders: Orders) -> Iterator[Any]:
+        """A result per item, as they come.
+
+        Raises:
+            EOFError, OSError: the process has died.
+        """
+        to, from_ = self._pipes()
+        if not self._is_ready:
+            self._wait_until_ready()
+        send(to, orders)
+        for _ in orders.items:
+            result = receive(from_)
+            if isinstance(result, Failed):
+                raise result.error
+            yield result
+
+    def _wait_until_ready(self) -> None:
+        try:
+            self._is_ready = receive(self._pipes()[1]) == READY
+        except EOFError:
+            if self._ended:
+                raise
+            raise ResourceError(
+                "a process to decode pictures in cannot be started",
+                where=f"{sys.executable}, exit code {self._process.wait()}",
+                remedy="look at what it said above; free some memory, or use fewer --workers",
+            ) from None
+
+    def restart(self) -> None:
+        """Another process in its place."""
+        if self._ended:
+            raise EOFError
+        self.close()
+        self._begin()
+
+    def end(self) -> None:
+        """No process any more."""
+        self._ended = True
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the process and close the pipes, which nobody may be using any more."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in self._pipes():
+            with suppress(OSError):
+                pipe.close()

@@ -55,7 +55,7 @@ def look_at(pixels: npt.NDArray[np.uint8], sha256: str, num_bytes: int, picture_
     look = np.zeros(1, dtype=LOOK)
     look["sha256"], look["num_bytes"], look["format"] = sha256, num_bytes, picture_format
     look["width"], look["height"] = width, height
-    look["constant"] = all(low == high for low, high in np.atleast_2d(image.getextrema()).tolist())
+    look["constant"] = bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
     look["sharpness"] = _sharpness(grey)
     look["luma"] = np.asarray(luma)
     look["chroma"] = 128

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saccade.data.draws import Stream, numpy_generator_for
 from saccade.data.erasing import between
+from saccade.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Mixing:
 
     mixup: float = 0.0
     cutmix: float = 0.0
+
+
+def mixing_of(recipe: Recipe) -> Mixing | None:
+    """What a recipe asks for."""
+    return Mixing(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
 
 
 class Mixed(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.data.cells import write_csv
-from saccade.data.children import Task, in_children
+from saccade.data.children import Children, Task
 from saccade.data.listing import Item, Listing, RowItem, Skipped, StoredItem
 from saccade.data.looks import ARRAY_FORMAT, LOOK, LOOKS_FILE, Looks, look_at
 from saccade.data.prepare import PackSettings, Preparation, prepare, prepare_pixels, whole_picture
@@ -34,7 +34,6 @@ Progress = Callable[[int, int], None]
 
 _PROBED = 16  # pictures looked at to guess the size of all
 _READ_AHEAD = 4  # pictures
-_WORTH_A_CHILD = 8  # pictures: to start another process takes as long as to decode so many
 _SECONDS = 60.0  # a picture may take to be read and decoded; the largest that is accepted takes about five
 _ABANDONED_SECONDS = 24 * 3600
 _FREE_MARGIN = 64 * 2**20
@@ -71,11 +70,12 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
     try:
         _discard_abandoned(folder.parent)
         partial.mkdir(parents=True, exist_ok=True)
-        preparation = _guess(listing, settings, work)
-        rows = _decode_all(listing, preparation, partial, work)
-        if (needed := _preparation(settings, rows)) != preparation:
-            preparation = needed
-            rows = _decode_all(listing, preparation, partial, work)
+        with Children(work.workers) as children:
+            preparation = _guess(listing, settings, children)
+            rows = _decode_all(listing, preparation, partial, work, children)
+            if (needed := _preparation(settings, rows)) != preparation:
+                preparation = needed
+                rows = _decode_all(listing, preparation, partial, work, children)
         write_csv(partial / "index.csv", INDEX_HEADER, _index_rows(listing, rows))
         text = json.dumps(about | {"num_pictures": len(listing), "preparation": preparation.to_json()}, indent=1)
         (partial / "pack.json").write_text(text, encoding="utf-8")
@@ -120,15 +120,13 @@ def _put_in_place(partial: Path, folder: Path) -> None:
             raise
 
 
-def _guess(listing: Listing, settings: PackSettings, work: Work) -> Preparation:
+def _guess(listing: Listing, settings: PackSettings, children: Children) -> Preparation:
     """How the pictures will be stored, judged by a few of them spread over the listing."""
     probed = np.unique(np.linspace(0, len(listing) - 1, _PROBED).astype(int)).tolist()
     smallest = Preparation(1, 1, settings.fit, settings.rules)
     if listing.array is not None:
         return _preparation(settings, [_row(listing, index, smallest) for index in probed])
-    items = [listing.items[index] for index in probed]
-    with closing(_in_children(items, smallest, _num_children(listing, work.workers))) as rows:
-        return _preparation(settings, list(rows))
+    return _preparation(settings, list(_decoded([listing.items[index] for index in probed], smallest, children)))
 
 
 def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
@@ -139,7 +137,7 @@ def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
     return Preparation(min(settings.image_size, longest), 1 if all_grey else 3, settings.fit, settings.rules)
 
 
-def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work: Work) -> list[Row]:
+def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work: Work, children: Children) -> list[Row]:
     """Write images.npy; return what was found out about each picture, without its pixels."""
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
     path = partial / "images.npy"
@@ -148,7 +146,7 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     looks = np.lib.format.open_memmap(partial / LOOKS_FILE, mode="w+", dtype=LOOK, shape=(len(listing),))
     rows: list[Row] = []
-    with closing(_rows(listing, preparation, work.workers)) as found:
+    with closing(_rows(listing, preparation, children)) as found:
         for row in found:
             if row.reason and work.strict:
                 raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
@@ -168,22 +166,18 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     return rows
 
 
-def _rows(listing: Listing, preparation: Preparation, workers: int) -> Generator[Row]:
+def _rows(listing: Listing, preparation: Preparation, children: Children) -> Generator[Row]:
     """One Row per item, in order."""
     if listing.array is not None:  # already decoded: nothing that a process of its own could do faster
         yield from (_row(listing, index, preparation) for index in range(len(listing)))
         return
-    yield from _in_children(listing.items, preparation, _num_children(listing, workers))
+    yield from _decoded(listing.items, preparation, children)
 
 
-def _in_children(items: Sequence[Item], preparation: Preparation, num_children: int) -> Generator[Row]:
+def _decoded(items: Sequence[Item], preparation: Preparation, children: Children) -> Generator[Row]:
     stored = [item for item in items if not isinstance(item, RowItem)]
     task = Task(functools.partial(_decode_items, preparation=preparation), _lost, _SECONDS)
-    yield from in_children(task, stored, num_children)
-
-
-def _num_children(listing: Listing, workers: int) -> int:
-    return min(workers, math.ceil(len(listing) / _WORTH_A_CHILD))
+    yield from children.results(task, stored)
 
 
 def _lost(item: StoredItem) -> Row:

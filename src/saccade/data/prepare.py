@@ -6,7 +6,7 @@ Packing, prediction and the server call `prepare`, so the same file gives the sa
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ from PIL import Image
 
 from saccade.data.decode import Decoded, DecodeRules, decode
 from saccade.data.square import fit_square
-from saccade.recipe import Fit
+
+if TYPE_CHECKING:  # a child that decodes has no use for recipes, and is ready sooner without
+    from saccade.recipe import Fit
 
 # A JPEG is reduced while decoding as long as both sides keep twice the pixels that are stored, and as many as a look
 # is taken from: up to 256 pixels the network's size then makes no difference to what is decoded, nor to the looks.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from saccade.data.colours import Background
-from saccade.recipe import Fit
+
+if TYPE_CHECKING:
+    from saccade.recipe import Fit
 
 
 def _as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:

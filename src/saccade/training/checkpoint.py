@@ -166,7 +166,8 @@ def _fill(folder: Path, snapshot: Snapshot) -> None:
     try:
         save_file(tensors, folder / _TENSORS)
     except SafetensorError as error:
-        raise OSError(_errno_in(str(error)), f"{error}", str(folder)) from None
+        number = _errno_in(str(error))
+        raise OSError(number, os.strerror(number), str(folder)) from None
     text = json.dumps(head | dict(snapshot.values), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
     (folder / _VALUES).write_text(text, encoding="utf-8")
     for file in snapshot.files:

@@ -19,7 +19,7 @@ from saccade.training.callbacks import Callback, EpochResult, StepPosition
 from saccade.training.optimizer import make_optimizer
 from saccade.training.progress import BatchPlace, Keeper, Progress, Sums, Training, own_generators
 from saccade.training.schedule import make_schedule, scale_rates
-from saccade.training.step import StepResult, Trainable, update
+from saccade.training.step import MixedLabels, StepResult, Trainable, update
 from saccade.training.stopping import StopRequest, listening
 
 NOT_FINITE = "their loss was no finite number"
@@ -100,7 +100,7 @@ def fit(
         while not training.progress.finished and training.progress.epoch <= recipe.epochs:
             try:
                 history.append(trainer.epoch())
-            except _LeftFiniteNumbers:
+            except _NotFiniteError:
                 trainer.go_back_or_give_up()
             trainer.leave_if_asked()
     return history
@@ -122,7 +122,7 @@ def _validate(network: Trainable, batches: Iterable[LabelledBatch]) -> Tally:
     return sums.read()
 
 
-class _LeftFiniteNumbers(Exception):
+class _NotFiniteError(Exception):
     """Step after step, or on val, the loss is no finite number."""
 
 
@@ -170,9 +170,7 @@ class _Trainer(NamedTuple):
         for batch in source.epoch(progress.epoch, progress.batch):
             statistics.keep()
             labels = batch.labels if batch.mixed is None else batch.mixed
-            result = update(
-                self.network, self.training.optimizer, batch.images, labels, self.recipe.label_smoothing
-            )
+            result = update(self.network, self.training.optimizer, batch.images, labels, self.recipe.label_smoothing)
             progress.batch += 1
             progress.seconds = time.perf_counter() - began
             if result.applied:
@@ -182,9 +180,7 @@ class _Trainer(NamedTuple):
             else:
                 statistics.bring_back()
                 self._not_finite()
-            position = StepPosition(
-                progress.epoch, self.recipe.epochs, progress.sums.num_pictures, source.num_pictures
-            )
+            position = StepPosition(progress.epoch, self.recipe.epochs, progress.sums.num_pictures, source.num_pictures)
             for callback in self.training.callbacks:
                 callback.after_step(position, progress.sums.read)
             self.leave_if_asked()
@@ -202,7 +198,7 @@ class _Trainer(NamedTuple):
         with torch.no_grad():
             validated = _validate(self.network, batches())
         if not math.isfinite(validated.loss) or self.training.progress.sums.num_pictures == 0:
-            raise _LeftFiniteNumbers
+            raise _NotFiniteError
         return validated
 
     def _not_finite(self) -> None:
@@ -210,7 +206,7 @@ class _Trainer(NamedTuple):
         progress.num_skipped += 1
         progress.not_finite.append(BatchPlace(progress.epoch, progress.batch))
         if len(progress.not_finite) >= _MOST_IN_A_ROW:
-            raise _LeftFiniteNumbers
+            raise _NotFiniteError
 
     def go_back_or_give_up(self) -> None:
         """The last good state at half the rate, once; then it is the end.

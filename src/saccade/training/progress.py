@@ -16,7 +16,7 @@ from saccade.training.callbacks import Callback
 from saccade.training.schedule import Schedule
 from saccade.training.step import StepResult
 
-_GENERATOR_STREAM = 2  # data/augment.py draws from streams 0 and 1 of the same seed
+_GENERATOR_STREAM = 1_000  # apart from those that data/ draws from with the same seed
 
 
 class Sums:
@@ -107,7 +107,7 @@ class Training(NamedTuple):
 
 
 class Keeper:
-    """Keeps the state of a training somewhere; this one keeps it nowhere. training/resume.py has one that does."""
+    """Keeps the state of a training somewhere; this one keeps it nowhere. disk_keeper.py has one that does."""
 
     def begin(self, training: Training) -> None:
         """Before the first step: bring back what was kept, or keep the beginning."""

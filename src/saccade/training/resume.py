@@ -8,19 +8,16 @@ that dropout draws from.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from saccade.errors import RunError
-from saccade.training.checkpoint import Checkpoint, CheckpointFolder, Snapshot
+from saccade.training.checkpoint import Checkpoint, Snapshot
 from saccade.training.progress import (
     BatchPlace,
-    Keeper,
     Progress,
     Sums,
     Training,
@@ -30,132 +27,6 @@ from saccade.training.progress import (
 from saccade.training.schedule import advance
 
 _NETWORK, _OPTIMIZER, _SUMS, _GENERATORS = "network", "optimizer", "sums", "generators"
-_AT_MOST = 0.05  # the share of the time that saving after epochs may take
-
-
-class Surroundings(NamedTuple):
-    """What a keeper needs of the run folder.
-
-    Attributes:
-        about: plain JSON values that a checkpoint names as its origin: recipe, pictures.
-        best: the file of the best weights; it travels with a checkpoint once it exists.
-        ready: writes what must be on the disk before a checkpoint may count; an OSError says that it is not.
-        rewind: (checkpoint, number of finished epochs): whatever was written after it is taken back.
-        accuse: (batches) -> where their pictures were listed.
-        say, warn: told what happens.
-    """
-
-    about: Mapping[str, Any]
-    best: Path
-    ready: Callable[[], None]
-    rewind: Callable[[Checkpoint, int], None]
-    accuse: Callable[[Sequence[BatchPlace]], str]
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
-
-
-@dataclass
-class DiskKeeper(Keeper):
-    """Keeps checkpoints in a folder: at the beginning, after epochs, every few minutes, and when asked to leave.
-
-    After an epoch nothing is written while the last checkpoint is so young that saving would take more than a
-    twentieth of the time.
-
-    Attributes:
-        resumed: what to begin with; None for the beginning.
-        changed: the recipe or the pictures are no longer those of `resumed`, so its epoch begins anew.
-        num_saved: checkpoints written.
-        num_failed: checkpoints that could not be.
-    """
-
-    folder: CheckpointFolder
-    minutes: float
-    around: Surroundings
-    resumed: Checkpoint | None = None
-    changed: bool = False
-    num_saved: int = 0
-    num_failed: int = 0
-    _last: float = field(default_factory=time.monotonic)
-    _cost: float = 0.0
-
-    def begin(self, training: Training) -> None:
-        """Go on from the checkpoint, or keep the beginning: who has no place for it learns so before the first step."""
-        if self.resumed is None:
-            self._save(training)
-            return
-        self._restore(training, self.resumed)
-        progress = training.progress
-        if not progress.finished:
-            place = f"epoch {progress.epoch}" + (f", after batch {progress.batch}" if progress.batch else "")
-            self.around.say(f"going on with {place}")
-        self._last = time.monotonic()
-
-    def after_step(self, training: Training) -> None:
-        """Every few minutes."""
-        if time.monotonic() - self._last >= self.minutes * 60 and not training.progress.not_finite:
-            self._save(training)
-
-    def after_epoch(self, training: Training) -> None:
-        """Unless the last checkpoint is too young; the last epoch always."""
-        age = time.monotonic() - self._last
-        if training.progress.finished or age * _AT_MOST >= self._cost or age >= self.minutes * 60:
-            self._save(training)
-
-    def stopped(self, training: Training, name: str) -> None:
-        """Now, and say so."""
-        progress = training.progress
-        saved = self._save(training)
-        self.around.say(
-            f"stopped by {name} in epoch {progress.epoch}, after batch {progress.batch}; "
-            + ("the state is saved" if saved else "the last checkpoint stays as it is")
-        )
-
-    def go_back(self, training: Training) -> bool:
-        """To the newest checkpoint."""
-        try:
-            checkpoint = self.folder.newest(self.around.warn)
-        except RunError:
-            checkpoint = None
-        if checkpoint is None:
-            return False
-        self._restore(training, checkpoint)
-        return True
-
-    def accuse(self, batches: Sequence[BatchPlace]) -> str:
-        """In the run folder."""
-        return self.around.accuse(batches)
-
-    def say(self, text: str) -> None:
-        """As a warning."""
-        self.around.warn(text)
-
-    def _save(self, training: Training) -> bool:
-        began = self._last = time.monotonic()
-        snapshot = gather(training)
-        if not all(bool(tensor.isfinite().all()) for tensor in training.module.state_dict().values()):
-            return False  # the next step will notice, and go back to a checkpoint that is better than this one
-        try:
-            self.around.ready()
-            best = [self.around.best] if self.around.best.exists() else []
-            values = {**snapshot.values, "about": dict(self.around.about)}
-            self.folder.write(Snapshot(snapshot.tensors, values, best))
-        except OSError as error:
-            self.num_failed += 1
-            reason = error.strerror or str(error)
-            self.around.warn(
-                f"no checkpoint could be written ({reason}; {self.folder.folder}); "
-                + ("the last one is intact, and " if self.num_saved or self.resumed else "")
-                + "the training goes on"
-            )
-            return False
-        self.num_saved += 1
-        self._last = time.monotonic()
-        self._cost = self._last - began
-        return True
-
-    def _restore(self, training: Training, checkpoint: Checkpoint) -> None:
-        restore(training, checkpoint, exact=not self.changed)
-        self.around.rewind(checkpoint, training.progress.epoch - 1)
 
 
 def gather(training: Training) -> Snapshot:
@@ -264,6 +135,11 @@ def _set_optimizer(training: Training, checkpoint: Checkpoint, saved: Mapping[st
         state = {}
     numbered = {number: state[name] for number, name in enumerate(order) if name in state}
     optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+    for weight, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                # In the weight's order of memory: fused optimizers walk through both side by side.
+                values[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _position_of(progress: Progress) -> dict[str, Any]:

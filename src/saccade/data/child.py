@@ -1,0 +1,75 @@
+"""What runs in a child process: it takes items from its parent, works on them, and sends back a result for each.
+
+Parent and child talk through the child's standard input and output: eight bytes of length, then a pickle. Nobody else
+writes there: the parent started the child and holds both ends.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+READY = "ready"
+
+
+class Orders(NamedTuple):
+    """A few items, what to do with them, and how many seconds each may take."""
+
+    run: Callable[[Sequence[Any]], Iterator[Any]]
+    items: Sequence[Any]
+    seconds: float
+
+
+class Failed(NamedTuple):
+    """An error that ended the work on a few items; it is raised in the parent."""
+
+    error: Exception
+
+
+def send(file: IO[bytes], message: object) -> None:
+    """Write one message."""
+    data = bytes(ForkingPickler.dumps(message))
+    file.write(len(data).to_bytes(8, "little") + data)
+    file.flush()
+
+
+def receive(file: IO[bytes]) -> Any:
+    """Read one message.
+
+    Raises:
+        EOFError: the other side has ended.
+    """
+    length = file.read(8)
+    data = file.read(int.from_bytes(length, "little")) if len(length) == 8 else b""
+    if not data or len(data) < int.from_bytes(length, "little"):
+        raise EOFError
+    return ForkingPickler.loads(data)
+
+
+def serve() -> None:
+    """Do what the parent orders until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get between the messages
+    with Path(os.devnull).open("w") as nowhere:
+        send(outgoing, READY)
+        while True:
+            try:
+                orders: Orders = receive(sys.stdin.buffer)
+            except EOFError:
+                return
+            try:
+                results = orders.run(orders.items)
+                for _ in orders.items:
+                    # A thread of C code: it also ends a process that holds the interpreter's lock for ever.
+                    faulthandler.dump_traceback_later(orders.seconds, file=nowhere, exit=True)
+                    send(outgoing, next(results))
+            except Exception as error:  # it belongs to the parent
+                send(outgoing, Failed(error))
+            faulthandler.cancel_dump_traceback_later()
