@@ -135,7 +135,7 @@ class Recipe(BaseModel):
 
     prefix_cache: bool = Field(True, description="compute frozen stages once per picture and view, not every epoch")
     cache_budget: float = Field(8.0, gt=0, description="GiB that all kept features may have on disk and in memory")
-    precision: Precision = Field("auto", description="layers compute in float32, bfloat16, or auto: the fastest safe one")
+    precision: Precision = Field("auto", description="layers compute in float32, bfloat16, or auto: the fastest safe")
     checkpoint_minutes: float = Field(
         10.0, ge=0, description="save the state so often within epochs too; --resume goes on from it"
     )
