@@ -136,6 +136,10 @@ def _mend(
         counts: (U, K) pictures of each class in each unit.
         parts: those that were drawn.
     """
+    for label in range(counts.shape[1]):
+        own = np.flatnonzero(counts[:, label])
+        if len(own) and not (drawn[own] == TRAIN).any():
+            drawn[own[draws[own].argmax()]] = TRAIN
     for label in np.argsort(counts.sum(axis=0), kind="stable").tolist():
         own = np.flatnonzero(counts[:, label])
         for part in parts:
@@ -144,12 +148,8 @@ def _mend(
             for unit in nearest.tolist():
                 if counts[own[drawn[own] == part.name], label].sum() >= wanted:
                     break
-                if drawn[unit] == TRAIN and _can_leave_train(drawn, counts, unit):
+                if drawn[unit] != part.name and _can_leave(drawn, counts, unit, parts):
                     drawn[unit] = part.name
-    for label in range(counts.shape[1]):
-        own = np.flatnonzero(counts[:, label])
-        if len(own) and not (drawn[own] == TRAIN).any():
-            drawn[own[draws[own].argmax()]] = TRAIN
 
 
 def _least(part: _Part, num: int) -> int:
@@ -158,11 +158,14 @@ def _least(part: _Part, num: int) -> int:
     return max(int(share / 2), 1 if round(share) >= 1 else 0)
 
 
-def _can_leave_train(drawn: npt.NDArray[np.str_], counts: npt.NDArray[np.int64], unit: int) -> bool:
-    """Whether every class of a unit keeps a picture to learn from without it."""
+def _can_leave(drawn: npt.NDArray[np.str_], counts: npt.NDArray[np.int64], unit: int, parts: list[_Part]) -> bool:
+    """Whether the part that a unit is in keeps enough of each of its classes: one to learn from, or the least."""
     classes = np.flatnonzero(counts[unit])
-    left = counts[drawn == TRAIN][:, classes].sum(axis=0) - counts[unit, classes]
-    return bool((left > 0).all())
+    left = counts[drawn == drawn[unit]][:, classes].sum(axis=0) - counts[unit, classes]
+    own = next((part for part in parts if part.name == drawn[unit]), None)
+    if own is None:
+        return bool((left > 0).all())
+    return all(num >= _least(own, counts[:, label].sum()) for num, label in zip(left, classes, strict=True))
 
 
 def check_splits(
