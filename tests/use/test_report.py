@@ -20,6 +20,9 @@ from PIL import Image
 
 from saccade.api import train
 from saccade.metrics import Evaluation
+from saccade.models.catalogue import build_network
+from saccade.models.network import NetworkSpec
+from saccade.models.weights import save_network
 from saccade.runs import RunFolder
 from saccade.use.report import duration, moment, percent, render_report, write_report
 
@@ -312,3 +315,18 @@ def test_duration_is_in_words(seconds: float, expected: str) -> None:
 
 def test_moment_is_in_universal_time() -> None:
     assert moment("2026-11-22T06:10:03+02:00") == "2026-11-22 04:10 UTC"
+
+
+def test_report_of_a_solved_head_speaks_of_no_epochs(colours: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    save_network(weights, build_network(NetworkSpec("lenet5", 7, 32, 3, "gap")), {})
+    fields: dict[str, Any] = {"model": "lenet5", "head": "gap", "weights": str(weights), "image_size": 32, "workers": 1}
+    fields |= {"project": tmp_path / "runs", "epochs": 2, "quiet": True}
+    solved = render_report(train(colours, recipe="features", **fields).folder)
+    assert "head solved" in solved
+    assert "without epochs" in solved
+    assert "epoch 0 of" not in solved
+    assert "best epoch" not in solved, "no curve of a single point"
+    tuned = render_report(train(colours, recipe="finetune", **fields).folder)
+    assert "2 epochs" in tuned
+    assert "epoch 0 of" not in tuned

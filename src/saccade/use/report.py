@@ -81,10 +81,14 @@ class Mistakes(NamedTuple):
 
 
 class Learning(NamedTuple):
-    """The epochs: figures as SVG, and the rows of the table (all, or every n-th, the best and the last)."""
+    """The epochs: figures as SVG, and the rows of the table (all, or every n-th, the best and the last).
+
+    A head that was solved stands in the rows as epoch 0 and is not counted.
+    """
 
     best: int
     num_epochs: int
+    all_shown: bool
     figures: tuple[str, ...]
     rows: tuple[Mapping[str, float], ...]
 
@@ -162,9 +166,12 @@ def _learn(results: Sequence[Mapping[str, float]]) -> Learning | None:
     best, every = best_epoch(results), -(-len(results) // _MOST_EPOCHS)
     kept = {best, results[-1]["epoch"]}
     rows = tuple(row for index, row in enumerate(results) if index % every == 0 or row["epoch"] in kept)
+    num_epochs, all_shown = sum(row["epoch"] > 0 for row in results), len(rows) == len(results)
+    if num_epochs == 0:
+        return Learning(best, num_epochs, all_shown, (), rows)
     loss = themed_svg(curve(results, "loss"), "Loss over the epochs, in training and validation")
     accuracy = themed_svg(curve(results, "accuracy"), "Accuracy over the epochs, in training and validation")
-    return Learning(best, len(results), (loss, accuracy), rows)
+    return Learning(best, num_epochs, all_shown, (loss, accuracy), rows)
 
 
 def _find_mistakes(run: RunFolder) -> Mistakes:
