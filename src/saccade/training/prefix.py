@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from saccade.training.step import TrainingOutputs
 from saccade.training.store import FeatureStore, Layout, MemoryStore
 
-# Pixels of a batch for the prefix: 32 pictures of 224 pixels, more of smaller ones. Larger gains nothing on a CPU.
+# Pixels of a batch for the prefix: 32 pictures of 224 pixels, more of smaller ones; a bound on memory.
 _BATCH_PIXELS = 32 * 224 * 224
 _SMALLEST_BATCH, _LARGEST_BATCH = 8, 512
 
