@@ -133,7 +133,11 @@ def choose_precision(wanted: Precision, run: Callable[[torch.dtype], Tensor], ke
 
 
 def _bfloat16_pays(run: Callable[[torch.dtype], Tensor]) -> bool:
-    exact, rounded = run(torch.float32).float(), run(torch.bfloat16).float()
+    exact = run(torch.float32).float()
+    try:
+        rounded = run(torch.bfloat16).float()
+    except RuntimeError:  # a device without bfloat16, or a layer that does not know it
+        return False
     if not (rounded - exact).norm() <= _LARGEST_ERROR * exact.norm():
         return False
     return _seconds(lambda: run(torch.float32)) > _WORTH_IT * _seconds(lambda: run(torch.bfloat16))
