@@ -9,10 +9,11 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "saccade"
 
-BASE = {"errors", "recipe", "metrics", "screen", "threads", "whole"}
+BASE = {"errors", "recipe", "metrics", "screen", "threads", "whole", "clock"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "threads": set(),
+    "clock": set(),
     "whole": set(),
     "screen": {"errors"},
     "recipe": {"errors"},

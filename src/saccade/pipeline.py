@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 import saccade.advice as advice
+from saccade.clock import Clock
 from saccade.data.audit import describe_pictures, pictures_in_words
 from saccade.data.augment import OwnChange, augmentation_of
 from saccade.data.batches import Batches, resident_images
@@ -78,7 +78,7 @@ def train(
     Raises:
         SaccadeError: of every stage; see errors.py.
     """
-    clock, log = _Clock(), RecordingScreen(screen or QuietScreen())
+    clock, log = Clock(), RecordingScreen(screen or QuietScreen())
     place = place or Place()
     check_project(place.project)
     begun = find_begun(place, pictures, recipe, _resolve_first)
@@ -270,7 +270,7 @@ def _fit_or_explain(way: Way, recipe: Recipe, callbacks: list[Callback], keeper:
         ) from None
 
 
-def _judge(way: Way, run: RunFolder, shown: Pictures, clock: _Clock, screen: Screen) -> None:
+def _judge(way: Way, run: RunFolder, shown: Pictures, clock: Clock, screen: Screen) -> None:
     """The best weights on val and test: evaluation/evaluate.py."""
     best = run.load("best")
     best.network.to(way.network.normalise.mean.device)
@@ -297,17 +297,3 @@ def _judge(way: Way, run: RunFolder, shown: Pictures, clock: _Clock, screen: Scr
         screen.warn(sentence)
     for line in pictures_in_words(run.data_report):
         screen.say(line)
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str, before: float = 0.0) -> None:
-        """A stage has ended; `before` is what an earlier process spent on it."""
-        now = time.perf_counter()
-        self.laps[stage] = round(before + now - self._last, 3)
-        self._last = now

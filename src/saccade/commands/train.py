@@ -37,16 +37,22 @@ def demo(
 def train(**given: Any) -> None:
     """Train a network on labelled pictures, judge it on pictures it never saw, write a report.
 
-    PICTURES is a folder with one folder per class (with or without train, val and test folders above them), a .zip
-    or .tar of the same, a .csv, .tsv or .parquet with the columns path and label (and split, group), an .npz or .npy,
-    a folder of idx files (the MNIST family), a CIFAR archive, WebDataset shards, or a word: digits, which is always
-    there, or mnist, fashion-mnist, cifar10, cifar100, which are downloaded once or read from --data-dir.
+    PICTURES is a folder with one folder per class (with or without train,
+    val and test folders above them), a .zip or .tar of the same, a .csv, .tsv
+    or .parquet with the columns path and label (and split, group), an .npz or
+    .npy, a folder of idx files (the MNIST family), a CIFAR archive, WebDataset
+    shards, or a word: digits, which is always there, or mnist, fashion-mnist,
+    cifar10, cifar100, fetched once or read from --data-dir.
+
+    Without --recipe the pictures and the network decide, and it says why.
 
     Examples:
 
       saccade train animals/
 
       saccade train animals.zip --model cnn4 --image-size 128 --epochs 30 --augment standard
+
+      saccade train animals/ --model resnet18 --recipe finetune
 
       saccade train labels.csv --model resnet18_cifar --epochs 20
 
