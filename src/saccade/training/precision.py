@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from saccade.training.step import Trainable, TrainingOutputs
-
-
-class Outputs(NamedTuple):
-    """Logits (N, K), and those of auxiliary classifiers by stage name, float32."""
-
-    logits: Tensor
-    auxiliary: dict[str, Tensor]
+from saccade.training.step import Outputs, Trainable, TrainingOutputs
 
 
 class Learner(Trainable, Protocol):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from saccade.training.step import TrainingOutputs
+from saccade.training.step import Outputs, TrainingOutputs
 from saccade.training.store import FeatureStore, Layout, MemoryStore
 
 # Pixels of a batch for the prefix: 32 pictures of 224 pixels, more of smaller ones; a bound on memory.
@@ -83,13 +83,6 @@ class Pixels(Protocol):
 
     def release(self) -> None:
         """Give back the memory of pixels that were read."""
-
-
-class Outputs(NamedTuple):
-    """Logits (N, K), and those of auxiliary classifiers by stage name."""
-
-    logits: Tensor
-    auxiliary: dict[str, Tensor]
 
 
 def num_frozen(network: Divisible) -> int:

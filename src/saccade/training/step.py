@@ -24,6 +24,13 @@ class TrainingOutputs(Protocol):
         """By stage name; empty for most networks."""
 
 
+class Outputs(NamedTuple):
+    """TrainingOutputs made here: logits (N, K), and those of auxiliary classifiers by stage name."""
+
+    logits: Tensor
+    auxiliary: dict[str, Tensor]
+
+
 class Trainable(Protocol):
     """What training needs of a network; every `models.network.Network` has it."""
 
