@@ -32,7 +32,7 @@ from saccade.data.sources.open import open_pictures
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 
 NUM_TRAIN = 48_000
 

@@ -28,7 +28,7 @@ import torch
 from saccade.data.pack import cache_folder
 from saccade.metrics import wilson
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 
 RECIPES = ("scratch", "features", "finetune", "finetune+augment", "full")
 

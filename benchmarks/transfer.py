@@ -42,7 +42,7 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 
 PEERS = Path(__file__).parent / "peers"
 HEAD = "128,64,32"

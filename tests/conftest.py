@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.runs import RunFolder
 
 

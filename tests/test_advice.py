@@ -13,7 +13,7 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
-from saccade.recipe import PRESETS, make_recipe
+from saccade.presets import PRESETS, make_recipe
 from saccade.runs import RunFolder
 
 

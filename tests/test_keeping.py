@@ -19,7 +19,7 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.runs import RunFolder
 from saccade.screen import Bar, QuietScreen
 
@@ -225,7 +225,7 @@ from saccade.data.batches import Batches
 from saccade.keeping import Pixels, keep_frozen
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.screen import QuietScreen
 from saccade.training.freeze import freeze
 from saccade.training.prefix import Prefix

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "saccade"
 
-BASE = {"errors", "recipe", "metrics", "screen", "threads", "whole", "clock"}
+BASE = {"errors", "recipe", "metrics", "screen", "threads", "whole", "clock", "presets"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "threads": set(),
@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "whole": set(),
     "screen": {"errors"},
     "recipe": {"errors"},
+    "presets": {"errors", "recipe"},
     "metrics": {"errors"},
     "data": {"errors", "recipe", "metrics", "whole"},
     "models": {"errors", "recipe", "metrics", "whole"},
@@ -24,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"errors", "recipe", "metrics", "engine", "whole"},
     "locking": {"errors"},
     "results": {"whole"},
-    "runs": {"errors", "recipe", "metrics", "whole", "data", "models"},
+    "runs": {"errors", "recipe", "presets", "metrics", "whole", "data", "models"},
     "evaluation": {"errors", "recipe", "metrics", "engine", "data", "models", "runs"},
     "pictures": {"recipe", "screen", "data", "models"},
     "keeping": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
@@ -37,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"resuming", "safekeeping"},
     "use": {"errors", "recipe", "metrics", "screen", "whole", "engine", "data", "models", "runs", "evaluation"},
     "api": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "resuming", "use"},
-    "flags": {"errors", "recipe"},
+    "flags": {"errors", "recipe", "presets"},
     "commands": BASE
     | {"flags", "engine", "data", "models", "training", "runs", "evaluation", "pipeline", "use", "api"}
     | {"resuming"},

@@ -16,7 +16,7 @@ from PIL import Image
 from saccade.errors import DataError, DivergedError, LabelError, PictureError, ResourceError
 from saccade.models.catalogue import find_entry
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.runs import RunFolder
 from saccade.screen import RecordingScreen
 

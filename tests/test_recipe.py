@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from saccade.errors import RecipeError
-from saccade.recipe import PRESETS, STRENGTHS, Recipe, make_recipe
+from saccade.presets import PRESETS, make_recipe
+from saccade.recipe import STRENGTHS, Recipe
 
 
 def test_recipe_cannot_be_changed_after_it_was_made() -> None:

@@ -27,7 +27,7 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.runs import RunFolder
 from saccade.training.checkpoint import CheckpointFolder, Snapshot
 from saccade.training.step import StepResult

@@ -21,7 +21,8 @@ from saccade.keeping import Pixels, keep_sample
 from saccade.models.network import Network
 from saccade.models.published import published_sets
 from saccade.models.timm import PREFIX, timm_facts
-from saccade.recipe import ADVICE, Recipe, make_recipe
+from saccade.presets import ADVICE, make_recipe
+from saccade.recipe import Recipe
 from saccade.screen import Screen
 from saccade.training.linear_head import HeadInputs, find_linear_head, head_inputs
 from saccade.training.loop import BatchSource

@@ -15,7 +15,8 @@ from saccade.engine import choose_device, num_cores
 from saccade.evaluation.evaluate import evaluate, reopen_pictures
 from saccade.metrics import Evaluation
 from saccade.pipeline import train as train_recipe
-from saccade.recipe import ADVICE, Augment, Fit, Policy, Precision, Recipe, make_recipe
+from saccade.presets import ADVICE, make_recipe
+from saccade.recipe import Augment, Fit, Policy, Precision, Recipe
 from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen

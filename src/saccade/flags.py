@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from saccade.recipe import ADVICE, PRESETS, Recipe
+from saccade.presets import ADVICE, PRESETS
+from saccade.recipe import Recipe
 
 # The flags of `train` by the heading they stand under in its help; a field that is not here is a test's failure.
 FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(

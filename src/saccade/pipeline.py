@@ -31,7 +31,8 @@ from saccade.models.network import Network, NetworkSpec, side_of
 from saccade.models.summary import layer_table
 from saccade.models.weights import initialise
 from saccade.pictures import Pictures, list_pictures, pack_pictures, split_pictures
-from saccade.recipe import ADVICE, Recipe, make_recipe
+from saccade.presets import ADVICE, make_recipe
+from saccade.recipe import Recipe
 from saccade.resuming import (
     Begun,
     Charge,

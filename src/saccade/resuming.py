@@ -20,7 +20,8 @@ import numpy.typing as npt
 from saccade.data.pack import Pack
 from saccade.errors import UsageError
 from saccade.locking import locked
-from saccade.recipe import ADVICE, STRENGTHS, Recipe, make_recipe
+from saccade.presets import ADVICE, make_recipe
+from saccade.recipe import STRENGTHS, Recipe
 from saccade.results import cut_rows
 from saccade.runs import RunFolder
 from saccade.screen import RecordingScreen, Screen

@@ -21,7 +21,8 @@ from saccade.errors import ResourceError, RunError, UsageError
 from saccade.metrics import Evaluation
 from saccade.models.network import Network
 from saccade.models.weights import load_network, save_network
-from saccade.recipe import Recipe, make_recipe
+from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 from saccade.whole import whole_file
 
 PREDICTIONS_HEADER = ("path", "split", "label", "predicted", "probability", "label_probability")

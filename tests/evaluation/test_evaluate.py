@@ -11,7 +11,7 @@ import pytest
 from saccade.api import Run
 from saccade.errors import DataError, LabelError
 from saccade.pipeline import Place, train
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.runs import RunFolder
 
 

@@ -14,7 +14,8 @@ from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
 from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec
-from saccade.recipe import Recipe, make_recipe
+from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 from saccade.training.callbacks import Callback, EarlyStopping, EpochResult, KeepWeights
 from saccade.training.loop import Parts, _Statistics, fit, validate
 from saccade.training.optimizer import make_optimizer

@@ -15,7 +15,7 @@ from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
 from saccade.models.catalogue import CATALOGUE, build_network
 from saccade.models.network import Network, NetworkSpec
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.training.callbacks import EpochResult
 from saccade.training.freeze import freeze
 from saccade.training.loop import Parts, fit

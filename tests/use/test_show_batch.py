@@ -18,7 +18,7 @@ from saccade.data.pack import open_pack
 from saccade.data.packing import Work
 from saccade.data.prepare import PackSettings
 from saccade.data.sources.open import open_pictures
-from saccade.recipe import make_recipe
+from saccade.presets import make_recipe
 from saccade.use.show_batch import write_batch
 
 

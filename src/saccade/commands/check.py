@@ -10,7 +10,8 @@ import typer
 
 from saccade.commands.terminal import check_output, screen_for
 from saccade.flags import AsJson, Debug, Device, Quiet
-from saccade.recipe import Recipe, make_recipe
+from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 
 if TYPE_CHECKING:
     from saccade.use.check import Checked

@@ -9,7 +9,8 @@ from typing import Any
 
 from saccade.commands.terminal import screen_for
 from saccade.errors import UsageError
-from saccade.recipe import Recipe, make_recipe
+from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 
 # What decides how pictures are decoded, which shards are not.
 _DECODING = ("model", "image_size", "fit", "max_pixels", "reduce_large", "strict", "max_bad")

@@ -11,7 +11,8 @@ import typer
 from saccade.commands.terminal import screen_for
 from saccade.errors import UsageError
 from saccade.flags import Debug, Quiet
-from saccade.recipe import Recipe, make_recipe
+from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 
 
 def demo(
