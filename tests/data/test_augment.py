@@ -11,8 +11,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from saccade.data.augment import NUM_DRAWS, Augmentation, Draws, affine_maps, augment, draw, enlarge, warp
+from saccade.data.augment import NUM_DRAWS, Augmentation, Draws, affine_maps, augment, draw, enlarge
 from saccade.data.draws import generator_for
+from saccade.data.warp import Change, warp
 
 NEUTRAL = 0.5
 EVERYTHING = Augmentation(flip=0.5, shift=0.2, rotation=30.0, zoom=0.2)
@@ -204,7 +205,7 @@ def test_values_stay_between_0_and_255(fill):
 
 def test_fill_constant_lets_its_level_in():
     maps = affine_maps(draws(right=1.0).moves, Augmentation(shift=0.5))
-    found = warp(pictures(), maps, Augmentation(fill="constant", fill_value=123.0), 12)
+    found = warp(pictures(), Change(maps, 123.0), 12)
     assert close(found[..., :6], torch.full((3, 3, 12, 6), 123.0))
 
 

@@ -25,10 +25,8 @@ SECONDS = 2.0
 # What children run must lie in a file of its own: they import it, as they import the decoder.
 FAULTY = '''
 import ctypes, os, signal
-from saccade.data import packing
+from saccade.data.rows import find_rows
 from saccade.errors import PictureError
-
-real = packing._decode_items
 
 def fail(kind):
     """What a defect of a decoder does: it crashes, or never lets go of the interpreter's lock."""
@@ -47,10 +45,10 @@ def squares(items):
         fail(item)
         yield item * 2 if isinstance(item, str) else item * item
 
-def decode_items(items, preparation):
-    for item in items:
-        fail(item.name.rpartition("/")[2].partition(".")[0])
-        yield from real([item], preparation)
+def find_faulty_rows(pictures, preparation, place):
+    for picture in pictures:
+        fail(picture.item.name.rpartition("/")[2].partition(".")[0])
+        yield from find_rows([picture], preparation, place)
 '''
 
 
@@ -121,7 +119,7 @@ def test_child_that_cannot_start_is_a_resource_error(faulty, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a22_pack_with_a_picture_that_ends_its_decoder_goes_on(cache, make_folder, faulty, monkeypatch, kind, workers):
     folder = make_folder("a/1.png", "a/2.png", f"a/{kind}.png", "b/1.png", "b/2.png")
-    monkeypatch.setattr(packing, "_decode_items", faulty.decode_items)
+    monkeypatch.setattr(packing, "find_rows", faulty.find_faulty_rows)
     monkeypatch.setattr(packing, "_SECONDS", SECONDS)
     settings = PackSettings(16, False, "squash", DecodeRules())
     pack = open_pack(open_pictures(folder), settings, Work(workers, False, lambda done, total: None))

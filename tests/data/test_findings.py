@@ -16,9 +16,7 @@ from saccade.data.shortcuts import find_shortcuts
 
 
 def look(image: Image.Image, picture_format: str = "PNG") -> np.ndarray:
-    pixels = np.asarray(image)
-    pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    return look_at(pixels, "0" * 64, pixels.nbytes, picture_format)
+    return look_at(image, "0" * 64, image.width * image.height, picture_format)
 
 
 @pytest.fixture(scope="module")

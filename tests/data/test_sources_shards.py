@@ -275,6 +275,23 @@ def test_open_shards_of_which_one_is_cut_names_it(pictures, tmp_path):
         open_pictures(tmp_path / "shards")
 
 
+def test_pack_of_shards_of_which_one_changed_names_it_and_keeps_no_pack(pictures, tmp_path, cache):
+    write_shards(pictures, tmp_path / "shards")
+    work = Work(1, False, lambda done, total: None)
+    settings = PackSettings(16, False, "squash", DecodeRules())
+    assert len(open_pack(open_pictures(tmp_path / "shards"), settings, work).usable) == 11
+    path = sorted((tmp_path / "shards").glob("*.tar"))[-1]
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1  # in the header of the first file: its mode, which nobody reads
+    data[148:156] = b"%06o\0 " % (sum(data[:148]) + sum(data[156:512]) + 8 * 32)  # the sum that tar itself checks
+    path.write_bytes(data)
+    listing = open_pictures(tmp_path / "shards")
+    assert len(listing) == 11
+    with pytest.raises(ArchiveError, match=f"{path.name} has changed since it was written") as caught:
+        open_pack(listing, settings, work)
+    assert caught.value.exit_code == 3
+
+
 @pytest.mark.parametrize(
     "text", ["{", "{}", '{"format": 99}', '{"format": 1, "class_names": [], "shards": [{"file": "../x", "bytes": 1}]}']
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,53 @@ def test_open_parquet_gives_what_pyarrow_wrote(root):
     columns["label"] = pyarrow.array(columns["label"]).dictionary_encode()
     parquet.write_table(pyarrow.table(columns), root / "labels.parquet", row_group_size=3)
     check(open_pictures(root / "labels.parquet"), root)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("asked", ["Scene of the shot", "scene of the shot "])
+def test_open_table_groups_by_the_column_that_is_asked_for(root, suffix, asked):
+    header = ("path", "label", "split", "patient", "Scene of the shot")
+    rows = [(*row[:3], "same", row[3]) for row in ROWS]
+    if suffix == ".parquet":
+        columns = dict(zip(header, np.array(rows).T.tolist(), strict=True))
+        parquet.write_table(pyarrow.table(columns), root / "labels.parquet")
+    else:
+        fill(root / f"labels{suffix}", rows, header, "," if suffix == ".csv" else "\t")
+    check(open_pictures(root / f"labels{suffix}", group_by=asked), root)
+    assert open_pictures(root / f"labels{suffix}").groups.tolist() == ["same"] * 4
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_open_table_without_the_column_to_group_by_names_those_it_has(root, suffix):
+    header = ("path", "label", "split", "scene")
+    if suffix == ".parquet":
+        parquet.write_table(
+            pyarrow.table(dict(zip(header, np.array(ROWS).T.tolist(), strict=True))), root / "x.parquet"
+        )
+    else:
+        fill(root / "x.csv", ROWS, header)
+    with pytest.raises(TableError, match=r"unknown_column: .*'shot'.*'path', 'label', 'split', 'scene'"):
+        open_pictures(root / f"x{suffix}", group_by="shot")
+    assert len(open_pictures(root / f"x{suffix}", group_by=r"(\d)\.png")) == 4  # for the names, not for the table
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "gztar"])
+def test_open_table_of_members_reads_what_the_files_hold(cache, root, tmp_path, form):
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), form, root))
+    rows = [(f"{archive.name}/{path}", *rest) for path, *rest in ROWS]
+    listing = open_pictures(fill(tmp_path / "labels.csv", rows, ("path", "label", "split", "group")))
+    assert [read_item(item) for item in listing.items] == [(root / name).read_bytes() for name in FILES]
+    assert (listing.labels.tolist(), listing.groups.tolist()) == ([0, 0, 1, 1], ["anna", "ben", "anna", ""])
+
+
+def test_open_table_of_members_that_are_not_there_names_the_row(root, tmp_path):
+    shutil.make_archive(str(tmp_path / "packed"), "zip", root)
+    rows = [("packed.zip/cats/1.png", "cat"), ("packed.zip/cats/7.png", "dog")]
+    with pytest.raises(TableError, match=r"missing_file: .*row 3 \('packed.zip/cats/7.png'\)"):
+        open_pictures(fill(tmp_path / "labels.csv", rows, ("path", "label")))
+    rows[1] = (str(root / "cats/1.png"), "dog")
+    with pytest.raises(TableError, match="several_archives"):
+        open_pictures(fill(tmp_path / "labels.csv", rows, ("path", "label")))
 
 
 def test_open_parquet_without_pyarrow_names_the_extra(root, monkeypatch):

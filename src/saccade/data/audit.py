@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from typing import Any
 
@@ -61,6 +62,7 @@ def describe_pictures(
     return {
         "source": source,
         "fingerprint": pack.fingerprint,
+        "test_pictures": _fingerprint(pack, rows[splits == TEST]),
         "num_seen": _num_seen(pack),
         "num_used": len(rows),
         "num_skipped": len(pack.skipped),
@@ -75,6 +77,13 @@ def describe_pictures(
         },
         "preparation": pack.preparation.to_json(),
     }
+
+
+def _fingerprint(pack: Pack, rows: npt.NDArray[np.int64]) -> str:
+    """Of pictures by their bytes and classes, whatever they are called and in whatever order they come."""
+    sums = pack.looks["sha256"]
+    lines = sorted(f"{bytes(sums[row]).hex()} {pack.class_names[pack.labels[row]]}" for row in rows.tolist())
+    return hashlib.sha256("\n".join(lines).encode(errors="backslashreplace")).hexdigest()
 
 
 def pictures_in_words(report: dict[str, Any]) -> list[str]:

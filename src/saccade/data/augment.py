@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.colour_jitter import NUM_COLOUR_DRAWS, Jitter, change_colours
+from saccade.data.colour_jitter import NUM_COLOUR_DRAWS, Jitter, apply_colours, change_hue, colour_maps
 from saccade.data.draws import Stream, generator_for, uniform
 from saccade.data.erasing import NUM_ERASING_DRAWS, erase
 from saccade.data.policy import NUM_POLICY_DRAWS, apply_policy
+from saccade.data.warp import Change, warp
 from saccade.recipe import Policy, Recipe, known
 
 NUM_DRAWS = 5  # mirror, shift right, shift down, turn, zoom
@@ -43,6 +44,8 @@ class Augmentation:
         jitter: of colours.
         erasing: probability of covering a rectangle with noise.
         policy: none, randaugment, trivial.
+        flip_turns: pictures take turns: what one epoch mirrors, the next does not; for a flip of 0.5.
+        whole_pixels: shifts are by whole pixels.
         own: the caller's change, after all others.
     """
 
@@ -55,6 +58,8 @@ class Augmentation:
     jitter: Jitter = field(default_factory=Jitter)
     erasing: float = 0.0
     policy: Policy = "none"
+    flip_turns: bool = False
+    whole_pixels: bool = False
     own: OwnChange | None = field(default=None, compare=False)
 
     @property
@@ -76,7 +81,9 @@ def augmentation_of(recipe: Recipe, own: OwnChange | None = None) -> Augmentatio
     )
     return Augmentation(
         flip=known(recipe.flip),
+        flip_turns=recipe.flip_turns,
         shift=known(recipe.shift),
+        whole_pixels=recipe.whole_pixels,
         rotation=known(recipe.rotation),
         zoom=known(recipe.zoom),
         fill=recipe.fill,
@@ -112,12 +119,25 @@ def draw_all(num_pictures: int, augmentation: Augmentation, seed: int, epoch: in
     def drawn(wanted: bool, columns: int, stream: Stream) -> Tensor | None:
         return uniform(num_pictures, columns, generator_for(seed, epoch, stream)) if wanted else None
 
+    moves = draw(num_pictures, seed, epoch)
+    if augmentation.flip_turns:
+        moves[:, 0] = _in_turns(num_pictures, seed, epoch)
     return Draws(
-        draw(num_pictures, seed, epoch),
+        moves,
         drawn(augmentation.jitter.changes, NUM_COLOUR_DRAWS, Stream.COLOURS),
         drawn(augmentation.policy != "none", NUM_POLICY_DRAWS, Stream.POLICY),
         drawn(augmentation.erasing > 0, NUM_ERASING_DRAWS, Stream.ERASING),
     )
+
+
+def _in_turns(num_pictures: int, seed: int, epoch: int) -> Tensor:
+    """Draws of the mirror, half a turn apart from one epoch to the next: at a flip of 0.5, two epochs show both sides.
+
+    Keller Jordan 2024, https://arxiv.org/abs/2404.00498, section 3: left to chance, half of the pairs would show the
+    same side twice.
+    """
+    first = draw(num_pictures, seed, 0)[:, 0]
+    return first if epoch % 2 else (first + 0.5) % 1
 
 
 def augment(images: Tensor, draws: Draws, augmentation: Augmentation, size: int) -> Tensor:
@@ -132,17 +152,36 @@ def augment(images: Tensor, draws: Draws, augmentation: Augmentation, size: int)
     Returns:
         float32 (B, C, size, size), 0..255.
     """
+    colours = None
+    if draws.colours is not None:
+        colours = colour_maps(draws.colours, augmentation.jitter, images.shape[1])
+    at_once = augmentation.moves and draws.policy is None  # nothing comes between the move and the colours
     if augmentation.moves:
-        changed = warp(images, affine_maps(draws.moves, augmentation), augmentation, size)
+        level = augmentation.fill_value if augmentation.fill == "constant" else None
+        moves = _whole(draws.moves, augmentation, images.shape[-1]) if augmentation.whole_pixels else draws.moves
+        maps = affine_maps(moves, augmentation)
+        changed = warp(images, Change(maps, level, colours if at_once else None), size)
     else:
         changed = enlarge(images, size).float()
     if draws.policy is not None:
         changed = apply_policy(changed, draws.policy, augmentation.policy)
-    if draws.colours is not None:
-        changed = change_colours(changed, draws.colours, augmentation.jitter)
+    if colours is not None and draws.colours is not None:
+        changed = changed if at_once else apply_colours(changed, colours)
+        changed = change_hue(changed, draws.colours, augmentation.jitter)
     if draws.erasing is not None:
         changed = erase(changed, draws.erasing, augmentation.erasing)
     return changed
+
+
+def _whole(draws: Tensor, augmentation: Augmentation, side: int) -> Tensor:
+    """The draws with shifts of whole pixels in pictures of this side, all as likely up to the largest that is whole."""
+    most = int(augmentation.shift * side + 1e-6)
+    if most == 0:
+        return draws
+    pixels = (draws[:, 1:3] * (2 * most + 1)).floor() - most
+    rounded = draws.clone()
+    rounded[:, 1:3] = pixels / (augmentation.shift * side) / 2 + 0.5
+    return rounded
 
 
 def affine_maps(draws: Tensor, augmentation: Augmentation) -> Tensor:
@@ -161,27 +200,6 @@ def affine_maps(draws: Tensor, augmentation: Augmentation) -> Tensor:
     across = torch.stack([mirror * cos, mirror * sin, -mirror * (cos * right + sin * down)], dim=1)
     along = torch.stack([-sin, cos, sin * right - cos * down], dim=1)
     return torch.stack([across, along], dim=1)
-
-
-def warp(images: Tensor, maps: Tensor, augmentation: Augmentation, size: int) -> Tensor:
-    """Resample a batch bilinearly through its maps: (B, C, H, W) in 0..255 -> float32 (B, C, size, size)."""
-    pixels = images.contiguous().float()
-    grid = _grid(maps, size)
-    if augmentation.fill == "nearest":
-        return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    level = augmentation.fill_value
-    return F.grid_sample(pixels - level, grid, padding_mode="zeros", align_corners=False) + level
-
-
-def _grid(maps: Tensor, size: int) -> Tensor:
-    """F.affine_grid of squares, (B, size, size, 2), in a tenth of its time: sums of rows and columns, no products."""
-    middles = (torch.arange(size, device=maps.device, dtype=maps.dtype) * 2 + 1) / size - 1
-    grid = torch.empty(len(maps), size, size, 2, device=maps.device, dtype=maps.dtype)
-    for axis in (0, 1):
-        across = maps[:, axis, 0, None] * middles
-        along = maps[:, axis, 1, None] * middles + maps[:, axis, 2, None]
-        torch.add(across[:, None, :], along[:, :, None], out=grid[..., axis])
-    return grid
 
 
 def enlarge(images: Tensor, size: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.data.augment import Augmentation, Draws, OwnChange, augment, draw_all, enlarge
 from saccade.data.draws import Stream, generator_for
 from saccade.data.mixing import Mixed, Mixing, draw_mixing, mix
+from saccade.data.sampling import balanced_order
 from saccade.errors import DataError
 
 _RESIDENT_SHARE = 0.25  # of a GPU's free memory that pictures may take
@@ -35,6 +37,26 @@ class Batch(NamedTuple):
     mixed: Mixed | None = None
 
 
+class Share(NamedTuple):
+    """Which share of every batch: that of process `rank` of `size` processes that learn together."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, num_pictures: int) -> slice:
+        """Of a batch of so many pictures; shares differ by one at most.
+
+        BatchNorm cannot learn from a single picture, so where there are too few for everybody to have two, some have
+        none.
+        """
+        takers = max(1, min(self.size, num_pictures // 2))
+        first, last = (num_pictures * min(rank, takers) // takers for rank in (self.rank, self.rank + 1))
+        return slice(first, last)
+
+
+_WHOLE = Share()
+
+
 @dataclass(frozen=True)
 class Batches:
     """A part of a pack, batch by batch.
@@ -48,7 +70,11 @@ class Batches:
         augmentation: None for pictures as they are, in the order of `rows`; else shuffled anew every epoch.
         views: epochs cycle through so many fixed random views of each picture; 0 for a fresh one every epoch.
         mixing: of pairs within a batch; None for pictures by themselves.
+        num_classes: of the pack, which a part need not show all of; 0: those that it shows.
+        balanced: epochs show every class equally often, see sampling.py; of no effect where nothing is shuffled.
         resident: the whole of `images` on the device, see `resident_images`; None: batches are fetched from the map.
+        sides: of the pictures in the first epochs, where they are to be smaller than `size` at first.
+        share: of every batch that `epoch` gives; the order and the batches are the same whatever it is.
     """
 
     images: npt.NDArray[np.uint8]
@@ -62,10 +88,20 @@ class Batches:
     views: int = 0
     mixing: Mixing | None = None
     resident: Tensor | None = None
+    num_classes: int = 0
+    balanced: bool = False
+    sides: tuple[int, ...] = ()
+    share: Share = _WHOLE
+
+    @property
+    def class_counts(self) -> list[int]:
+        """How many pictures of the part each class has."""
+        counts: list[int] = np.bincount(self.labels[self.rows], minlength=self.num_classes).tolist()
+        return counts
 
     @property
     def num_pictures(self) -> int:
-        """Pictures in an epoch; each comes exactly once."""
+        """Pictures in an epoch; each comes exactly once, unless classes are balanced."""
         return len(self.rows)
 
     @property
@@ -77,6 +113,8 @@ class Batches:
         """The rows in the order in which this epoch shows them."""
         if self.augmentation is None:
             return self.rows
+        if self.balanced:
+            return balanced_order(self.rows, self.labels[self.rows], self.seed, epoch)
         shuffled = torch.randperm(len(self.rows), generator=generator_for(self.seed, epoch, Stream.ORDER))
         return np.asarray(self.rows[shuffled.numpy()], dtype=np.int64)
 
@@ -92,16 +130,26 @@ class Batches:
             return 0
         return (epoch - 1) % self.views + 1 if self.views else epoch
 
+    def shared(self, rank: int, size: int) -> Batches:
+        """The same batches, of which a process with this number, of so many, sees its share."""
+        return replace(self, share=Share(rank, size))
+
+    def share_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The part of a batch that this process sees."""
+        return rows[self.share.of(len(rows))]
+
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """All pictures of the part once, without those of the `first` batches."""
+        """All pictures of the part once, without those of the `first` batches; of each batch the own share."""
         view = self.view_of(epoch)
         for rows in islice(self.plan(epoch), first, None):
-            images, labels, mixed = self.pictures(rows, view), self.labels_of(rows), None
-            if self.mixing is not None:
-                draws = _mixing_draws(len(self.labels), self.mixing, self.seed, epoch)[torch.from_numpy(rows)]
-                images, mixed = mix(images, labels, draws.to(self.device), self.mixing)
-                images = images.contiguous(memory_format=torch.channels_last)
-            yield Batch(images, labels, rows, mixed)
+            own = self.share_of(rows)
+            if len(own) == 0:
+                yield Batch(self._nothing(), self.labels_of(own), own)
+            elif self.mixing is None:
+                yield Batch(self._reduced(self.pictures(own, view), epoch), self.labels_of(own), own)
+            else:
+                mixed = self._mixed(rows, epoch, self.mixing)
+                yield mixed._replace(images=self._reduced(mixed.images, epoch))
 
     def pictures(self, rows: npt.NDArray[np.int64], view: int) -> Tensor:
         """One view of some pictures: (B, C, size, size) in 0..255, on the device."""
@@ -115,6 +163,30 @@ class Batches:
             changed = own_change(changed, self.augmentation.own, generator)
         # In this order of memory convolutions are faster, and the same whatever batch a picture is in.
         return changed.contiguous(memory_format=torch.channels_last)
+
+    def _mixed(self, rows: npt.NDArray[np.int64], epoch: int, mixing: Mixing) -> Batch:
+        """The own share of a batch, each picture mixed with the one before it in the whole batch."""
+        own = self.share.of(len(rows))
+        alone = len(rows) == own.stop - own.start
+        # The partner of a share's first picture belongs to another share: it comes along, and leaves again.
+        shown = rows if alone else np.concatenate([rows[own.start - 1 : own.start or None], rows[own]])
+        draws = _mixing_draws(len(self.labels), mixing, self.seed, epoch)[torch.from_numpy(shown)]
+        labels = self.labels_of(shown)
+        images, mixed = mix(self.pictures(shown, self.view_of(epoch)), labels, draws.to(self.device), mixing)
+        if not alone:
+            images, labels, mixed = images[1:], labels[1:], Mixed(*(each[1:] for each in mixed))
+        return Batch(images.contiguous(memory_format=torch.channels_last), labels, rows[own], mixed)
+
+    def _reduced(self, images: Tensor, epoch: int) -> Tensor:
+        """At the side of an early epoch: every pixel that comes out is a mean of those that it stands for."""
+        if self.augmentation is None or not 1 <= epoch <= len(self.sides) or self.sides[epoch - 1] == self.size:
+            return images
+        side = self.sides[epoch - 1]
+        reduced = F.interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)
+        return reduced.contiguous(memory_format=torch.channels_last)
+
+    def _nothing(self) -> Tensor:
+        return torch.empty(0, self.images.shape[3], self.size, self.size, device=self.device)
 
     def labels_of(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """int64 (B,), on the device."""

@@ -32,6 +32,11 @@ def unescape_cell(text: str) -> str:
     return text[1:] if text.startswith(_QUOTE) else text
 
 
+def disarmed_cell(text: str) -> str:
+    """The same for a cell of somebody else's table: a quote goes only where it disarms a formula, or another quote."""
+    return text[1:] if text.startswith(_QUOTE) and text[1:].startswith((*_FORMULA, _QUOTE)) else text
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a whole CSV file, UTF-8, under its final name only once it is complete."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:

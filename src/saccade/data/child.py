@@ -19,11 +19,15 @@ READY = "ready"
 
 
 class Orders(NamedTuple):
-    """A few items, what to do with them, and how many seconds each may take."""
+    """A few items, what to do with them, how many seconds each may take, and whether each result is sent at once.
+
+    Otherwise all are sent together, which wakes the parent once: with small pictures a tenth of the time.
+    """
 
     run: Callable[[Sequence[Any]], Iterator[Any]]
     items: Sequence[Any]
     seconds: float
+    one_by_one: bool
 
 
 class Failed(NamedTuple):
@@ -55,6 +59,8 @@ def receive(file: IO[bytes]) -> Any:
 def serve() -> None:
     """Do what the parent orders until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent's own choice would be inherited
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the messages
     with Path(os.devnull).open("w") as nowhere:
@@ -65,11 +71,23 @@ def serve() -> None:
             except EOFError:
                 return
             try:
-                results = orders.run(orders.items)
-                for _ in orders.items:
-                    # A thread of C code: it also ends a process that holds the interpreter's lock for ever.
-                    faulthandler.dump_traceback_later(orders.seconds, file=nowhere, exit=True)
-                    send(outgoing, next(results))
+                results, found = orders.run(orders.items), []
+                for number in range(1, len(orders.items) + 1):
+                    _end_after(orders.seconds, nowhere)
+                    found.append(next(results))
+                    if orders.one_by_one or number == len(orders.items):
+                        send(outgoing, found)
+                        found = []
             except Exception as error:  # it belongs to the parent
                 send(outgoing, Failed(error))
-            faulthandler.cancel_dump_traceback_later()
+            _end_after(0, nowhere)
+
+
+def _end_after(seconds: float, nowhere: IO[str]) -> None:
+    """End this process in so many seconds, also when it holds the interpreter's lock for ever; 0: do not."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody catches SIGALRM: the system ends the process
+    elif seconds:
+        faulthandler.dump_traceback_later(seconds, file=nowhere, exit=True)  # a thread for every item: much slower
+    else:
+        faulthandler.cancel_dump_traceback_later()

@@ -24,7 +24,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 _LARGEST_CHUNK = 64  # items a child is given at a time: few enough for a lively progress bar, enough to be cheap
-_ROUNDS = 16  # that each child comes for more, at least: they are then done at about the same time
+_ROUNDS = 32  # that each child comes for more, at least: they are then done at about the same time
 _WORTH_A_CHILD = 8  # items: to start another child takes as long as some of them
 _AHEAD = 3  # chunks handed out per child; no more results than that wait in memory
 _START = "import sys; sys.path[:] = {path!r}; from saccade.data.child import serve; serve()"
@@ -94,14 +94,17 @@ class Children:
     def _run(self, task: Task[ItemT, ResultT], items: Sequence[ItemT]) -> list[ResultT]:
         child = self._idle.get()
         found: list[ResultT] = []
-        tried = -1
+        tried, crashed = -1, False
         try:
             while len(found) < len(items):
                 try:
-                    for result in child.results(Orders(task.run, items[len(found) :], task.seconds)):
-                        found.append(result)
+                    for results in child.results(Orders(task.run, items[len(found) :], task.seconds, crashed)):
+                        found += results
                 except (EOFError, OSError):
                     child.restart()
+                    if not crashed:  # one by one from now on, so that it is known which item it was
+                        crashed = True
+                        continue
                     if tried == len(found):
                         found.append(task.lost(items[tried]))
                     else:
@@ -130,8 +133,8 @@ class _Child:
             raise ValueError("a child is always started with pipes")
         return to, from_
 
-    def results(self, orders: Orders) -> Iterator[Any]:
-        """A result per item, as they come.
+    def results(self, orders: Orders) -> Iterator[list[Any]]:
+        """A list of results for the next items at a time, as they come.
 
         Raises:
             EOFError, OSError: the process has died.
@@ -140,11 +143,13 @@ class _Child:
         if not self._is_ready:
             self._wait_until_ready()
         send(to, orders)
-        for _ in orders.items:
-            result = receive(from_)
-            if isinstance(result, Failed):
-                raise result.error
-            yield result
+        num_found = 0
+        while num_found < len(orders.items):
+            results = receive(from_)
+            if isinstance(results, Failed):
+                raise results.error
+            num_found += len(results)
+            yield results
 
     def _wait_until_ready(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +44,40 @@ class Jitter:
         return bool(self.brightness or self.contrast or self.saturation or self.hue or self.pca_colour)
 
 
+class ColourMaps(NamedTuple):
+    """What happens to the colours of pictures, a row each: linear in a pixel's colours and the picture's mean grey.
+
+    Attributes:
+        matrices: (B, C, C + 1), new colours from old ones; the last column is added, in grey levels.
+        of_mean: (B,), how much of the mean grey is added to that.
+    """
+
+    matrices: Tensor
+    of_mean: Tensor
+
+
+def colour_maps(draws: Tensor, jitter: Jitter, channels: int) -> ColourMaps:
+    """Brightness, contrast, saturation and light: each is linear in the colours, and so are all of them together.
+
+    Args:
+        draws: (B, NUM_COLOUR_DRAWS) in [0, 1); 0.5 changes nothing.
+        jitter: how far.
+        channels: 1 or 3; a picture in grey knows brightness and contrast alone.
+    """
+    signed = draws * 2 - 1
+    brightness, contrast, saturation = (
+        1 + share * signed[:, column]
+        for column, share in enumerate((jitter.brightness, jitter.contrast, jitter.saturation))
+    )
+    identity = torch.eye(channels, device=draws.device)
+    to_grey = torch.tensor(weights_of_grey(channels), device=draws.device).expand(channels, channels)
+    mixed = _along(saturation, 3) * identity + _along(1 - saturation, 3) * to_grey
+    coloured = jitter.pca_colour if channels == 3 else 0.0
+    light = _light(draws, coloured) if coloured else torch.zeros(len(draws), channels, device=draws.device)
+    matrices = torch.cat([_along(brightness * contrast, 3) * mixed, light[:, :, None]], dim=2)
+    return ColourMaps(matrices, (1 - contrast) * brightness)
+
+
 def change_colours(images: Tensor, draws: Tensor, jitter: Jitter) -> Tensor:
     """Brightness, contrast, saturation and light in one pass, clamped once at its end; then the hue.
 
@@ -54,16 +89,23 @@ def change_colours(images: Tensor, draws: Tensor, jitter: Jitter) -> Tensor:
     Returns:
         float32 (B, C, H, W), 0..255.
     """
-    signed = draws * 2 - 1
-    brightness, contrast, saturation = (
-        1 + share * signed[:, column]
-        for column, share in enumerate((jitter.brightness, jitter.contrast, jitter.saturation))
-    )
-    if images.shape[1] == 1:
-        level = (1 - contrast) * brightness * images.mean(dim=(1, 2, 3))
-        return (images * _along(brightness * contrast) + _along(level)).clamp_(0, 255)
-    changed = _through_matrix(images, brightness, contrast, saturation, _light(draws, jitter.pca_colour))
-    return turn_hue(changed, jitter.hue * signed[:, 3]) if jitter.hue else changed
+    return change_hue(apply_colours(images, colour_maps(draws, jitter, images.shape[1])), draws, jitter)
+
+
+def apply_colours(images: Tensor, colours: ColourMaps) -> Tensor:
+    """float (B, C, H, W) in 0..255 through their maps, clamped."""
+    channels, mixing = images.shape[1], colours.matrices[:, :, :-1]
+    grey = images.mean(dim=(2, 3)) @ torch.tensor(weights_of_grey(channels), device=images.device)
+    shift = colours.matrices[:, :, -1] + (colours.of_mean * grey)[:, None]
+    flat = images.reshape(len(images), channels, -1)
+    return torch.baddbmm(shift[:, :, None], mixing, flat).clamp_(0, 255).view(images.shape)
+
+
+def change_hue(images: Tensor, draws: Tensor, jitter: Jitter) -> Tensor:
+    """The draws' turns of the hues of (B, C, H, W) in 0..255; grey has none."""
+    if not jitter.hue or images.shape[1] == 1:
+        return images
+    return turn_hue(images, jitter.hue * (draws[:, 3] * 2 - 1))
 
 
 def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
@@ -82,22 +124,13 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     return torch.stack(planes, dim=1)
 
 
-def _through_matrix(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, light: Tensor) -> Tensor:
-    """Each step is linear in the colours of a pixel, and so all of them are one 3×3 matrix and one shift."""
-    luma = torch.tensor(_LUMA, device=images.device)
-    mean_grey = images.mean(dim=(2, 3)) @ luma
-    to_grey = luma.expand(3, 3)
-    mixed = _along(saturation, 3) * torch.eye(3, device=images.device) + _along(1 - saturation, 3) * to_grey
-    matrix = _along(brightness * contrast, 3) * mixed
-    shift = ((1 - contrast) * brightness * mean_grey)[:, None] + light
-    flat = images.reshape(len(images), 3, -1)
-    return torch.baddbmm(shift[:, :, None], matrix, flat).clamp_(0, 255).view(images.shape)
+def weights_of_grey(channels: int) -> tuple[float, ...]:
+    """What each channel adds to grey."""
+    return _LUMA if channels == 3 else (1.0,)
 
 
 def _light(draws: Tensor, deviation: float) -> Tensor:
     """AlexNet's shift of all pixels of a picture, (B, 3), in grey levels."""
-    if not deviation:
-        return torch.zeros(len(draws), 3, device=draws.device)
     # The inverse of the normal distribution; a draw of exactly 0 would be infinitely far away.
     normal = math.sqrt(2) * torch.erfinv((draws[:, 4:7] * 2 - 1).clamp(-1 + 1e-6, 1 - 1e-6))
     lengths = torch.tensor(_LENGTHS, device=draws.device)

@@ -20,14 +20,14 @@ Background = tuple[int, int, int]
 
 
 class Coloured(NamedTuple):
-    """uint8 pixels (H, W, C), C = 1 or 3, and the codes of what was done to get them."""
+    """A picture of mode L or RGB, and the codes of what was done to get it."""
 
-    pixels: npt.NDArray[np.uint8]
+    image: Image.Image
     codes: tuple[str, ...]
 
 
 def to_uint8(image: Image.Image, background: Background) -> Coloured:
-    """Turn a loaded picture of any mode into uint8 grey (H, W, 1) or RGB (H, W, 3).
+    """Turn a loaded picture of any mode into 8-bit grey (mode L) or colour (mode RGB).
 
     Transparent pixels are laid over `background`.
 
@@ -51,12 +51,16 @@ def to_uint8(image: Image.Image, background: Background) -> Coloured:
     if image.has_transparency_data:
         grey = grey and len(set(background)) == 1
         return _composite(image, background, codes.get(image.mode, ()), grey=grey)
-    return Coloured(_array(image.convert("L" if grey else "RGB")), codes.get(image.mode, ()))
+    return Coloured(_converted(image, "L" if grey else "RGB"), codes.get(image.mode, ()))
 
 
-def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
-    pixels = np.array(image, dtype=np.uint8)  # a copy: torch wants arrays that it may write to
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+def is_constant(image: Image.Image) -> bool:
+    """Whether every pixel of a picture has the same colour."""
+    return image.getcolors(1) is not None  # it gives up at the second colour
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which would copy it all the same
 
 
 def _has_grey_palette(image: Image.Image) -> bool:
@@ -73,21 +77,21 @@ def _composite(image: Image.Image, background: Background, codes: tuple[str, ...
     if alpha.getextrema() != (255, 255):
         below = Image.new("RGB", image.size, background)
         below.paste(seen.convert("RGB"), mask=alpha)
-        return Coloured(_array(below.convert("L") if grey else below), (*codes, "composited"))
-    return Coloured(_array(seen.convert("L" if grey else "RGB")), codes)
+        return Coloured(_converted(below, "L" if grey else "RGB"), (*codes, "composited"))
+    return Coloured(seen.convert("L" if grey else "RGB"), codes)
 
 
-def _from_sixteen_bit(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _from_sixteen_bit(image: Image.Image) -> Image.Image:
     depth = _tiff_tag(image, _BITS_PER_SAMPLE) or 16
     top = 2**depth - 1
     values = np.array(image).astype(np.uint32)
     if _tiff_tag(image, _PHOTOMETRIC) == _MIN_IS_WHITE:  # Pillow turns this round for 8 bits only
         values = top - values
     scaled: npt.NDArray[np.uint8] = ((values * 255 + top // 2) // top).astype(np.uint8)
-    return scaled[:, :, None]
+    return Image.fromarray(scaled)
 
 
-def _from_float(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _from_float(image: Image.Image) -> Image.Image:
     values = np.array(image, dtype=np.float32)
     if not np.isfinite(values).all():
         raise PictureError(
@@ -105,7 +109,7 @@ def _from_float(image: Image.Image) -> npt.NDArray[np.uint8]:
     if _tiff_tag(image, _PHOTOMETRIC) == _MIN_IS_WHITE:
         values = 1 - values
     scaled: npt.NDArray[np.uint8] = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
-    return scaled[:, :, None]
+    return Image.fromarray(scaled)
 
 
 def _managed(image: Image.Image, code: str) -> Coloured:
@@ -120,16 +124,16 @@ def _managed(image: Image.Image, code: str) -> Coloured:
             codes = (code, "icc_ignored")
     if image.mode == "LAB":
         return Coloured(_through(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), codes)
-    return Coloured(_array(image.convert("RGB")), codes)
+    return Coloured(image.convert("RGB"), codes)
 
 
-def _through(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> npt.NDArray[np.uint8]:
+def _through(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
     converted = ImageCms.profileToProfile(
         image, profile, _srgb(), renderingIntent=ImageCms.Intent.PERCEPTUAL, outputMode="RGB"
     )
     if converted is None:  # only when asked to work in place
         raise ValueError("the colour conversion returned nothing")
-    return _array(converted)
+    return converted
 
 
 @lru_cache(maxsize=1)

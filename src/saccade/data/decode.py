@@ -26,7 +26,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from saccade.data.colours import Background, to_uint8
+from saccade.data.colours import Background, is_constant, to_uint8
 from saccade.data.formats import canvas_size, has_wrong_suffix, is_cut_short
 from saccade.data.orientation import held_warnings, read_orientation, turn
 from saccade.data.refusals import accepted_format, metadata_error, refusal, too_many
@@ -96,15 +96,20 @@ class DecodeRules:
 class Decoded(NamedTuple):
     """A picture.
 
-    `pixels` is uint8 (H, W, C), C = 1 for grey pictures, 3 else; `original_size` is (width, height), upright
-    and before any reduction (`pixels` of a JPEG can be fewer); `format` is one of `formats.ACCEPTED`; `codes`
-    are keys of `CODES`.
+    `image` has mode L for grey pictures, RGB else; `original_size` is (width, height), upright and before any
+    reduction (the pixels of a JPEG can be fewer); `format` is one of `formats.ACCEPTED`; `codes` are keys of `CODES`.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    image: Image.Image
     original_size: tuple[int, int]
     format: str
     codes: tuple[str, ...]
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """A copy as uint8 (H, W, C), C = 1 or 3."""
+        pixels = np.array(self.image, dtype=np.uint8)
+        return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def decode(data: bytes, name: str, rules: DecodeRules, least_side: int | None = None) -> Decoded:
@@ -169,14 +174,14 @@ def _decode_known(data: bytes, picture_format: str, rules: DecodeRules, least_si
         orientation, damaged = read_orientation(image, picture_format)
     if damaged or (complaints and picture_format != "TIFF" and "multi_frame" not in codes):
         codes.append("exif_ignored")
-    pixels = coloured.pixels
+    upright = coloured.image
     if orientation != 1:
         codes.append("exif_rotated")
     if orientation != 1 and picture_format != "TIFF":  # Pillow turns TIFFs itself while loading
-        pixels = turn(pixels, orientation)
+        upright = turn(upright, orientation)
         stored = stored[::-1] if orientation >= 5 else stored
-    codes += [*coloured.codes, *_observed(data, picture_format, pixels, coloured.codes)]
-    return Decoded(pixels, stored, picture_format, tuple(codes))
+    codes += [*coloured.codes, *_observed(data, picture_format, upright, coloured.codes)]
+    return Decoded(upright, stored, picture_format, tuple(codes))
 
 
 def _check_pixels(size: tuple[int, int] | None, rules: DecodeRules) -> None:
@@ -221,14 +226,13 @@ def _has_frames(image: ImageFile.ImageFile) -> bool:
         return True
 
 
-def _observed(data: bytes, picture_format: str, pixels: npt.NDArray[np.uint8], known: tuple[str, ...]) -> list[str]:
+def _observed(data: bytes, picture_format: str, image: Image.Image, known: tuple[str, ...]) -> list[str]:
     codes = []
     if picture_format in ("PNG", "GIF") and is_cut_short(data, picture_format):
         codes.append("missing_trailer")
     if picture_format == "PNG" and data[24] == 16 and "sixteen_bit_scaled" not in known:
         codes.append("sixteen_bit_scaled")  # colour: Pillow has already dropped the lower byte
-    first = pixels[0, 0]
-    if (pixels[0] == first).all() and (pixels == first).all():
+    if is_constant(image):
         codes.append("constant")
     return codes
 
@@ -252,7 +256,7 @@ def _without_trailer(data: bytes, picture_format: str, rules: DecodeRules, least
         first, second = (_decode_known(body + pad * 64 + b"\xff\xd9", "JPEG", rules) for pad in (b"\x55", b"\xaa"))
     except (OSError, SyntaxError, ValueError):
         return None
-    if not np.array_equal(first.pixels, second.pixels):
+    if first.image.tobytes() != second.image.tobytes():
         return None
     if least_side is not None:  # in full they were compared, for a reduced picture could hide the difference
         first = _decode_known(body + b"\x55" * 64 + b"\xff\xd9", "JPEG", rules, least_side)

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     ERASING = 4
     MIXING = 5
     OWN = 6
+    BALANCE = 7
 
 
 def generator_for(seed: int, epoch: int, stream: int, batch: int | None = None) -> torch.Generator:

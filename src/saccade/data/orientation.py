@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-from PIL import ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 _ORIENTATION = 274
+_TURNS: Mapping[int, Image.Transpose] = MappingProxyType(
+    {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,  # against the clock
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+)
 
 # warnings.catch_warnings changes the whole process before Python 3.14; two threads inside it at once would
 # restore each other's filters. Held while headers and EXIF are read, not while ordinary pixels are decoded.
@@ -46,12 +56,6 @@ def read_orientation(image: ImageFile.ImageFile, picture_format: str) -> tuple[i
     return value, bool(complaints) and picture_format != "TIFF"
 
 
-def turn(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Apply an EXIF orientation 1..8 to uint8 pixels (H, W, C)."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """Apply an EXIF orientation 1..8."""
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])

@@ -21,11 +21,12 @@ import PIL
 
 from saccade.data.cache import cache_folder
 from saccade.data.cells import printable, read_csv
-from saccade.data.listing import FileItem, Listing, RowItem, Skipped
+from saccade.data.listing import FileItem, Listing, RowItem, Skipped, SpanItem
 from saccade.data.looks import LOOK, Looks, read_looks
 from saccade.data.packing import INDEX_HEADER, PACK_FORMAT, Work, build_pack, discard, strict_refusal
 from saccade.data.prepare import PackSettings, Preparation
 from saccade.data.sources.read import read_item
+from saccade.data.sources.shard_manifest import check_sums
 from saccade.errors import DataError, PictureError
 
 # Reasons that lie outside the picture: a permission, a cable, a bad download. They can end without a trace in it.
@@ -83,6 +84,7 @@ def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
         PictureError: with `work.strict`, the first broken picture.
         ResourceError: the disk of the cache directory is too small or cannot be written.
         DataError: no picture at all can be used.
+        ArchiveError: a shard is not what its shards.json says.
     """
     if len(listing) == 0:
         raise DataError("there is no picture to pack", where=listing.source)
@@ -94,6 +96,7 @@ def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
         if work.strict and broken:
             raise strict_refusal(broken[0])
         return found
+    check_sums(dict.fromkeys(item.archive for item in listing.items if isinstance(item, SpanItem)))
     discard(folder)
     about = {"format": PACK_FORMAT, "fingerprint": fingerprint, "settings": asdict(settings)}
     build_pack(listing, settings, folder, about, work)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,35 +18,22 @@ import numpy.typing as npt
 
 from saccade.data.cells import write_csv
 from saccade.data.children import Children, Task
-from saccade.data.listing import Item, Listing, RowItem, Skipped, StoredItem
-from saccade.data.looks import ARRAY_FORMAT, LOOK, LOOKS_FILE, Looks, look_at
-from saccade.data.prepare import PackSettings, Preparation, prepare, prepare_pixels, whole_picture
-from saccade.data.sources.read import read_item
+from saccade.data.listing import Listing, RowItem, Skipped
+from saccade.data.looks import LOOK, LOOKS_FILE
+from saccade.data.prepare import PackSettings, Preparation
+from saccade.data.rows import Numbered, Place, Row, find_rows, look_of, row_of_array, unwritable
 from saccade.errors import DataError, PictureError, ResourceError
 
-PACK_FORMAT = 2  # 2: with looks.npy
+PACK_FORMAT = 3  # 2: with looks.npy; 3: looks are taken from a picture that was reduced first
 INDEX_HEADER = ("path", "sha256", "label", "split", "width", "height", "reason", "codes", "detail")
 
 Progress = Callable[[int, int], None]
 
 _PROBED = 16  # pictures looked at to guess the size of all
-_READ_AHEAD = 4  # pictures
+_CRASHED = "decoder_crashed"
 _SECONDS = 60.0  # a picture may take to be read and decoded; the largest that is accepted takes about five
 _ABANDONED_SECONDS = 24 * 3600
 _FREE_MARGIN = 64 * 2**20
-
-
-class Row(NamedTuple):
-    """What a worker found out about one picture; `pixels` and `look` are None where it cannot be used."""
-
-    pixels: npt.NDArray[np.uint8] | None
-    look: Looks | None
-    sha256: str
-    original_size: tuple[int, int]
-    grey: bool
-    reason: str
-    codes: str
-    detail: str
 
 
 class Work(NamedTuple):
@@ -58,6 +42,13 @@ class Work(NamedTuple):
     workers: int
     strict: bool
     progress: Progress
+
+
+class Way(NamedTuple):
+    """How pictures become pixels, and where these go: nowhere where a few are only looked at."""
+
+    preparation: Preparation
+    place: Place | None
 
 
 def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: dict[str, Any], work: Work) -> None:
@@ -81,11 +72,7 @@ def build_pack(listing: Listing, settings: PackSettings, folder: Path, about: di
         (partial / "pack.json").write_text(text, encoding="utf-8")
         _put_in_place(partial, folder)
     except OSError as error:
-        raise ResourceError(
-            f"the pack cannot be written: {error.strerror or error}",
-            where=str(folder.parent),
-            remedy="free some space there, or set SACCADE_CACHE to a folder on another disk",
-        ) from error
+        raise unwritable(error, folder.parent) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -125,8 +112,8 @@ def _guess(listing: Listing, settings: PackSettings, children: Children) -> Prep
     probed = np.unique(np.linspace(0, len(listing) - 1, _PROBED).astype(int)).tolist()
     smallest = Preparation(1, 1, settings.fit, settings.rules)
     if listing.array is not None:
-        return _preparation(settings, [_row(listing, index, smallest) for index in probed])
-    return _preparation(settings, list(_decoded([listing.items[index] for index in probed], smallest, children)))
+        return _preparation(settings, [_of_array(listing, index, smallest)[1] for index in probed])
+    return _preparation(settings, list(_decoded(listing, probed, Way(smallest, None), children)))
 
 
 def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
@@ -146,15 +133,14 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     looks = np.lib.format.open_memmap(partial / LOOKS_FILE, mode="w+", dtype=LOOK, shape=(len(listing),))
     rows: list[Row] = []
-    with closing(_rows(listing, preparation, children)) as found:
+    with closing(_rows(listing, preparation, images, children)) as found:
         for row in found:
             if row.reason and work.strict:
                 raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
-            if row.pixels is not None:
-                images[len(rows)] = row.pixels
-            if row.look is not None:
-                looks[len(rows)] = row.look[0]
-            rows.append(row._replace(pixels=None, look=None))
+            if row.reason == _CRASHED:  # perhaps while it wrote
+                images[len(rows)] = 0
+            looks[len(rows)] = look_of(row)[0]
+            rows.append(row._replace(look=b""))
             work.progress(len(rows), len(listing))
     images.flush()
     looks.flush()
@@ -166,66 +152,34 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     return rows
 
 
-def _rows(listing: Listing, preparation: Preparation, children: Children) -> Generator[Row]:
-    """One Row per item, in order."""
-    if listing.array is not None:  # already decoded: nothing that a process of its own could do faster
-        yield from (_row(listing, index, preparation) for index in range(len(listing)))
+def _rows(listing: Listing, preparation: Preparation, images: np.memmap, children: Children) -> Generator[Row]:
+    """One Row per item, in order; their pixels are written meanwhile."""
+    if listing.array is None:
+        way = Way(preparation, Place(Path(str(images.filename)), images.offset))
+        yield from _decoded(listing, range(len(listing)), way, children)
         return
-    yield from _decoded(listing.items, preparation, children)
+    for index in range(len(listing)):  # already decoded: nothing that a process of its own could do faster
+        images[index], row = _of_array(listing, index, preparation)
+        yield row
 
 
-def _decoded(items: Sequence[Item], preparation: Preparation, children: Children) -> Generator[Row]:
-    stored = [item for item in items if not isinstance(item, RowItem)]
-    task = Task(functools.partial(_decode_items, preparation=preparation), _lost, _SECONDS)
-    yield from children.results(task, stored)
+def _decoded(listing: Listing, rows: Sequence[int], way: Way, children: Children) -> Generator[Row]:
+    items = ((row, listing.items[row]) for row in rows)
+    stored = [Numbered(row, item) for row, item in items if not isinstance(item, RowItem)]
+    run = functools.partial(find_rows, preparation=way.preparation, place=way.place)
+    yield from children.results(Task(run, _lost, _SECONDS), stored)
 
 
-def _lost(item: StoredItem) -> Row:
+def _lost(picture: Numbered) -> Row:
     what = f"decoding it crashed its process, or took longer than {_SECONDS:g} seconds"
-    return Row(None, None, "", (0, 0), False, "decoder_crashed", "", what)
+    return Row(b"", "", (0, 0), False, _CRASHED, "", what)
 
 
-def _decode_items(items: Sequence[StoredItem], preparation: Preparation) -> Iterator[Row]:
-    """A row per item; while one is decoded, the next is read."""
-    with ThreadPoolExecutor(1) as reader:
-        reading = deque(reader.submit(read_item, item) for item in items[:_READ_AHEAD])
-        for number, item in enumerate(items):
-            if number + _READ_AHEAD < len(items):
-                reading.append(reader.submit(read_item, items[number + _READ_AHEAD]))
-            yield _decode_item(item, preparation, reading.popleft().result)
-
-
-def _row(listing: Listing, index: int, preparation: Preparation) -> Row:
+def _of_array(listing: Listing, index: int, preparation: Preparation) -> tuple[npt.NDArray[np.uint8], Row]:
     item = listing.items[index]
     if not isinstance(item, RowItem) or listing.array is None:
         raise ValueError("a listing whose items are rows needs the array they are rows of")
-    pixels = listing.array[item.row]
-    height, width, channels = pixels.shape
-    sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Row(
-        prepare_pixels(pixels, preparation),
-        look_at(pixels, sha256, pixels.nbytes, ARRAY_FORMAT),
-        sha256,
-        (width, height),
-        channels == 1,
-        reason="",
-        codes="",
-        detail="",
-    )
-
-
-def _decode_item(item: StoredItem, preparation: Preparation, read: Callable[[], bytes]) -> Row:
-    sha256 = ""
-    try:
-        data = read()
-        sha256 = hashlib.sha256(data).hexdigest()
-        found = prepare(data, item.name, preparation)
-    except PictureError as error:
-        return Row(None, None, sha256, (0, 0), False, error.reason, "", error.what)
-    seen = whole_picture(data, item.name, found, preparation)
-    look = look_at(seen, sha256, len(data), found.decoded.format)
-    look["width"], look["height"] = found.original_size
-    return Row(found.pixels, look, sha256, found.original_size, found.grey, "", " ".join(found.codes), "")
+    return row_of_array(listing.array[item.row], preparation)
 
 
 def _index_rows(listing: Listing, rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from saccade.data.decode import Decoded, DecodeRules, decode
-from saccade.data.square import fit_square
+from saccade.data.square import fit_square, square_of
 
 if TYPE_CHECKING:  # a child that decodes has no use for recipes, and is ready sooner without
     from saccade.recipe import Fit
@@ -85,7 +85,7 @@ class Prepared(NamedTuple):
     @property
     def grey(self) -> bool:
         """Whether the picture has one channel."""
-        return bool(self.decoded.pixels.shape[2] == 1)
+        return self.decoded.image.mode == "L"
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -100,15 +100,18 @@ def prepare(data: bytes, name: str, preparation: Preparation) -> Prepared:
         PictureError: with a reason code, when the file cannot be used.
     """
     decoded = decode(data, name, preparation.rules, max(LOOK_LEAST_SIDE, _LEAST_SHARE * preparation.side))
-    return Prepared(prepare_pixels(decoded.pixels, preparation), decoded)
+    square = square_of(decoded.image, preparation.side, preparation.fit, preparation.rules.background)
+    mode = "RGB" if preparation.channels == 3 else "L"
+    pixels = np.array(square if square.mode == mode else square.convert(mode))
+    return Prepared(pixels.reshape(preparation.side, preparation.side, preparation.channels), decoded)
 
 
-def whole_picture(data: bytes, name: str, found: Prepared, preparation: Preparation) -> npt.NDArray[np.uint8]:
-    """The picture that a look is taken from: uint8 (H, W, C), the same whatever the network's size."""
-    pixels = found.decoded.pixels
-    if min(pixels.shape[:2]) < 2 * LOOK_LEAST_SIDE or not preparation.rules.draft or found.decoded.format != "JPEG":
-        return pixels
-    return decode(data, name, preparation.rules, LOOK_LEAST_SIDE).pixels
+def whole_picture(data: bytes, name: str, found: Prepared, preparation: Preparation) -> Image.Image:
+    """The picture that a look is taken from: of mode L or RGB, the same whatever the network's size."""
+    image = found.decoded.image
+    if min(image.size) < 2 * LOOK_LEAST_SIDE or not preparation.rules.draft or found.decoded.format != "JPEG":
+        return image
+    return decode(data, name, preparation.rules, LOOK_LEAST_SIDE).image
 
 
 def prepare_pixels(pixels: npt.NDArray[np.uint8], preparation: Preparation) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from saccade.data.duplicates import Duplicates, joined
 from saccade.data.listing import TEST, TRAIN, UNASSIGNED, VAL
 from saccade.data.pack import Pack
-from saccade.data.split import Draw, make_splits
+from saccade.data.split import Draw, fold_of, make_splits, place_of
 from saccade.errors import RecipeError
 
 
@@ -55,6 +55,10 @@ def take_sides(
     units = units_of(pack, duplicates, groups)[rows]
     in_conflict = np.isin(rows, label_conflicts(pack, duplicates))
     given = pack.splits[rows].copy()
+    if draw.folds:
+        folds = fold_of(pack.labels[rows[~in_conflict]], units[~in_conflict].tolist(), draw.folds, draw.seed)
+        given[:] = UNASSIGNED
+        given[np.flatnonzero(~in_conflict)[folds == draw.fold - 1]] = TEST
     judging = np.isin(given, (VAL, TEST))
     kept = ~(in_conflict & judging)
     parts = np.full(len(rows), TRAIN, dtype=given.dtype)
@@ -66,6 +70,25 @@ def take_sides(
         kept &= ~copies
     conflicts = rows[in_conflict]
     return Sides(rows[kept], parts[kept], rows[leaked], rows[copies], conflicts)
+
+
+def learn_from_fewer(
+    pack: Pack, sides: Sides, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+    """Rows and parts with that share of every class's training pictures; a smaller share is a part of a larger one.
+
+    Args:
+        pack: the pictures.
+        sides: rows and parts of all of them.
+        share: 0..1; every class keeps at least one picture.
+        seed: of the draw.
+    """
+    draws = np.array([place_of(seed, f"learn:{name}") for name in pack.looks["sha256"][sides.rows].tolist()])
+    labels, kept = pack.labels[sides.rows], sides.parts != TRAIN
+    for label in np.unique(labels).tolist():
+        own = np.flatnonzero((labels == label) & (sides.parts == TRAIN))
+        kept[own[np.argsort(draws[own], kind="stable")][: max(1, round(share * len(own)))]] = True
+    return sides.rows[kept], sides.parts[kept]
 
 
 def find_leaks(

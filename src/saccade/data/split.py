@@ -25,6 +25,8 @@ class Draw(NamedTuple):
     seed: int
     val_share: float = 0.2
     test_share: float = 0.2
+    folds: int = 0  # of a cross-validation: what was given does not count, and fold number `fold` judges
+    fold: int = 1
 
 
 class _Part(NamedTuple):
@@ -169,14 +171,18 @@ def _can_leave(drawn: npt.NDArray[np.str_], counts: npt.NDArray[np.int64], unit:
 
 
 def check_splits(
-    labels: npt.NDArray[np.int64], splits: npt.NDArray[np.str_], class_names: tuple[str, ...]
+    labels: npt.NDArray[np.int64],
+    splits: npt.NDArray[np.str_],
+    class_names: tuple[str, ...],
+    *,
+    watched: bool = True,
 ) -> list[str]:
-    """Sentences about classes that are thin; nothing is said when all is well.
+    """Sentences about classes that are thin; nothing is said when all is well. Unless `watched`, val may be empty.
 
     Raises:
         LabelError: a part is empty, or the training part lacks a class that val or test has.
     """
-    for part in (TRAIN, VAL, TEST):
+    for part in (TRAIN, VAL, TEST) if watched else (TRAIN, TEST):
         if not (splits == part).any():
             raise LabelError(
                 f"no picture is left for the {part} part: {len(labels):,} pictures in {len(class_names)} classes",

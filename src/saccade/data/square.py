@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from saccade.recipe import Fit
 
 
-def _as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+def as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """uint8 (H, W, C), C = 1 or 3, as a picture of mode L or RGB."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
@@ -33,18 +34,23 @@ def fit_square(pixels: npt.NDArray[np.uint8], side: int, fit: Fit, background: B
     height, width, channels = pixels.shape
     if height == width == side:
         return pixels
-    image, size = _as_image(pixels), (side, side)
+    result = square_of(as_image(pixels), side, fit, background)
+    return np.array(result, dtype=np.uint8).reshape(side, side, channels)
+
+
+def square_of(image: Image.Image, side: int, fit: Fit, background: Background) -> Image.Image:
+    """The same for a picture of mode L or RGB."""
+    width, height = image.size
     if fit == "squash":
-        result = image.resize(size, Image.Resampling.BILINEAR)
-    elif fit == "crop":
+        return image.resize((side, side), Image.Resampling.BILINEAR)
+    if fit == "crop":
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
-        result = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
-    elif fit == "pad":
-        result = _padded(image, side, background)
-    else:
-        raise ValueError(f"fit must be squash, crop or pad, got {fit!r}")
-    return np.array(result, dtype=np.uint8).reshape(side, side, channels)
+        box = (left, top, left + short, top + short)
+        return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    if fit == "pad":
+        return _padded(image, side, background)
+    raise ValueError(f"fit must be squash, crop or pad, got {fit!r}")
 
 
 def _padded(image: Image.Image, side: int, background: Background) -> Image.Image:

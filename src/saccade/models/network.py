@@ -7,7 +7,7 @@ Whoever needs to know a network's inside (freezing, the cached prefix, heat maps
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Self
@@ -77,11 +77,18 @@ class Normalise(nn.Module):
         """Images (N, C, H, W), uint8 or float, 0..255, to the same shape in the network's dtype."""
         if torch.compiler.is_compiling() or not images.is_contiguous(memory_format=torch.channels_last):
             return (images.to(self.mean.dtype) - self.mean) / self.std
-        # The same digits in a quarter of the time: where channels lie side by side, whole rows are one operand.
+        # Where channels lie side by side, whole rows are one operand: a third of the time or less.
         num_images, channels, height, width = images.shape
-        rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * channels).to(self.mean.dtype)
-        normal = (rows - self.mean.flatten().repeat(width)) / self.std.flatten().repeat(width)
-        return normal.view(num_images, height, width, channels).permute(0, 3, 1, 2)
+        rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
+        return self._rows(rows, width).view(num_images, height, width, channels).permute(0, 3, 1, 2)
+
+    def _rows(self, rows: Tensor, width: int) -> Tensor:
+        mean, std, pixels = self.mean.flatten(), self.std.flatten(), rows.to(self.mean.dtype)
+        if pixels.dtype != torch.float32:  # bfloat16 has no digits to spare for a sum of products
+            return (pixels - mean.repeat(width)) / std.repeat(width)
+        # One pass instead of two, in the memory that the conversion took, where there was one.
+        shift, scale = (-mean / std).repeat(width), (1 / std).repeat(width)
+        return torch.addcmul(shift, pixels, scale, out=None if pixels is rows else pixels)
 
     @torch.no_grad()
     def fix_std(self, std: float) -> None:
@@ -148,6 +155,13 @@ class Network(nn.Module):
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
+
+    def prepare_from(self, sample: Callable[[int], Tensor]) -> None:
+        """Set what the training pictures decide before anything is learned: nothing, in most families.
+
+        Args:
+            sample: how many -> at most so many of them, evenly spaced, uint8 (N, C, H, W) of the network's size.
+        """
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in 0..255 -> what the head sees, usually (N, D, h, w)."""

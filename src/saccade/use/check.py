@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +12,10 @@ import torch
 
 from saccade.data.audit import describe_pictures
 from saccade.data.batches import Batches
-from saccade.data.cells import write_csv
 from saccade.data.decode import DecodeRules
 from saccade.data.duplicates import Duplicates, duplicates_of
 from saccade.data.findings import brief, describe_looks, describe_sides
-from saccade.data.listing import UNASSIGNED, FileItem, Listing
+from saccade.data.listing import Listing
 from saccade.data.pack import Pack, open_pack
 from saccade.data.packing import Work
 from saccade.data.prepare import PackSettings
@@ -37,7 +35,6 @@ from saccade.use.pretrained import names_a_network
 _SIDE = 128  # pixels of the pack that is made when no network says otherwise: enough to look at
 _BATCH = 128
 _MOST_SUSPECTS = 1000  # listed by name
-FIX_HEADER = ("path", "label", "split", "group")
 
 
 class Looker(NamedTuple):
@@ -89,7 +86,7 @@ def check_pictures(pictures: str | Path, asked: Asked, screen: Screen) -> Checke
         DataError: nothing there can be used.
         SaccadeError: of listing and decoding; see errors.py.
     """
-    listing = open_pictures(pictures, allow_empty_class=True, data_dir=asked.data_dir)
+    listing = open_pictures(pictures, allow_empty_class=True, data_dir=asked.data_dir, group_by=asked.group_by)
     pack = _pack(listing, asked, screen)
     if len(pack.usable) == 0:
         raise DataError("no picture has a known class, so there is nothing to check", where=listing.source)
@@ -125,21 +122,6 @@ def open_looker(name: str, weights: str, say: Callable[[str], None]) -> Looker:
     for line in initialise(network, weights).in_words():
         say(line)
     return Looker(network, PackSettings(entry.image_size, entry.in_channels == 1, "squash", DecodeRules()))
-
-
-def write_fixed(path: Path, checked: Checked) -> int:
-    """Write a table of the pictures worth keeping; returns how many were left out. No picture is touched.
-
-    Left out: what cannot be read, all but the largest copy of a picture on each side, copies of test pictures in train,
-    pictures that stand in two classes, and pictures of one colour. Labels that look wrong are for a person to judge.
-    """
-    pack = checked.pack
-    kept = np.setdiff1d(pack.usable, np.concatenate([checked.sides.copies, checked.sides.conflicts]))
-    kept = kept[~pack.looks["constant"][kept]]
-    kept = kept[_largest_copies(checked, kept)]
-    rows = ((_path_from(path, checked.listing, row), *_cells(checked, row)) for row in kept.tolist())
-    write_csv(path, FIX_HEADER, rows)
-    return len(pack.names) - len(kept)
 
 
 def _pack(listing: Listing, asked: Asked, screen: Screen) -> Pack:
@@ -205,35 +187,3 @@ def _about_suspects(report: dict[str, Any]) -> list[str]:
         f"{found['num_pictures']:,} labels look wrong to a network that names {found['accuracy']:.0%} of the pictures "
         "as they are labelled; the first on the list are the likeliest: see them before you change them"
     ]
-
-
-def _largest_copies(checked: Checked, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Of copies on one side, the one with the most pixels, and the first among equals."""
-    looks = checked.pack.looks[rows]
-    pixels = looks["width"].astype(np.int64) * looks["height"]
-    keys = np.stack([checked.duplicates.groups[rows], np.unique(checked.pack.splits[rows], return_inverse=True)[1]])
-    order = np.lexsort((rows, -pixels, *keys))
-    is_first = np.ones(len(rows), dtype=bool)
-    is_first[1:] = (np.diff(keys[:, order], axis=1) != 0).any(axis=0)
-    kept = np.zeros(len(rows), dtype=bool)
-    kept[order[is_first]] = True
-    return kept
-
-
-def _path_from(table: Path, listing: Listing, row: int) -> str:
-    """Where a picture lies, seen from the table; the member's or row's name where it has no file of its own."""
-    item = listing.items[row]
-    if not isinstance(item, FileItem):
-        return item.name
-    try:
-        return Path(os.path.relpath(item.path.absolute(), table.parent.absolute())).as_posix()
-    except ValueError:  # on another drive
-        return item.path.absolute().as_posix()
-
-
-def _cells(checked: Checked, row: int) -> Iterator[str]:
-    pack = checked.pack
-    given = str(pack.splits[row])
-    yield pack.class_names[pack.labels[row]]
-    yield "" if given == UNASSIGNED else given
-    yield checked.groups[row]

@@ -14,7 +14,7 @@ from saccade.data.duplicates import Kind
 from saccade.data.outliers import OUTLIERS
 from saccade.use.check import Checked
 from saccade.use.figures import thumbnail
-from saccade.use.report import page_templates
+from saccade.use.report import page_templates, size_before
 from saccade.whole import whole_file
 
 _MOST_PAIRS = 24
@@ -127,4 +127,6 @@ def _suspects(checked: Checked) -> Iterator[ShownSuspect]:
 def _shown(checked: Checked, row: int) -> Shown:
     pack = checked.pack
     part = str(checked.parts[row])
-    return Shown(pack.names[row], pack.class_names[pack.labels[row]], part, thumbnail(pack.images[row]))
+    return Shown(
+        pack.names[row], pack.class_names[pack.labels[row]], part, thumbnail(pack.images[row], size_before(pack, row))
+    )

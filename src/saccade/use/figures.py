@@ -19,13 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from saccade.recipe import Metric
+
 Quantity = Literal["loss", "accuracy"]
 Results = Sequence[Mapping[str, float]]
 
 # Every colour that a figure may use, and the property of the page's stylesheet that stands for it there.
-_ACCENT, _INK, _MUTED, _LINE = "#1d6a86", "#1c1f23", "#666c73", "#e3e3de"
+ACCENT, INK, MUTED, LINE = "#1d6a86", "#1c1f23", "#666c73", "#e3e3de"
 _PROPERTIES: Mapping[str, str] = MappingProxyType(
-    {_ACCENT: "var(--accent)", _INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"}
+    {ACCENT: "var(--accent)", INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
 )
 _WIDTH, _HEIGHT = 420, 270  # points: half a page wide on a desktop, the whole width of a phone
 _POINTS_PER_INCH = 72
@@ -35,28 +37,37 @@ _THUMBNAIL_SIDE = 160
 _LOSSLESS_SIDE = 32  # up to this PNG is small, and JPEG would blur every pixel
 
 
-def best_epoch(results: Results) -> int:
-    """The epoch whose weights were kept: the highest validation accuracy, then the lowest loss, then the first."""
-    return int(max(results, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]))["epoch"])
+def best_epoch(results: Results, by: Metric | None = None) -> int:
+    """The epoch whose weights were kept: the highest validation accuracy, then the lowest loss, then the first.
+
+    By val_loss the loss comes before the accuracy.
+    """
+
+    def rank(row: Mapping[str, float]) -> tuple[float, float, float]:
+        accuracy, loss = row["val_accuracy"], -row["val_loss"]
+        return (loss, accuracy, -row["epoch"]) if by == "val_loss" else (accuracy, loss, -row["epoch"])
+
+    return int(max(results, key=rank)["epoch"])
 
 
-def curve(results: Results, quantity: Quantity) -> Figure:
+def curve(results: Results, quantity: Quantity, by: Metric | None = None) -> Figure:
     """How the loss or the accuracy went over the epochs, in training and in validation.
 
     Args:
         results: a record per epoch, as in results.csv; at least one.
         quantity: loss (nats per picture) or accuracy (0..1).
+        by: what the best weights were chosen by; None: accuracy.
     """
     figure = Figure(figsize=(_WIDTH / _POINTS_PER_INCH, _HEIGHT / _POINTS_PER_INCH), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in results]
     marker = "o" if len(results) <= _DOTTED_UP_TO else ""
-    for part, words, colour, width in (("train", "training", _MUTED, 1.4), ("val", "validation", _ACCENT, 2.0)):
+    for part, words, colour, width in (("train", "training", MUTED, 1.4), ("val", "validation", ACCENT, 2.0)):
         values = [row[f"{part}_{quantity}"] for row in results]
         axes.plot(epochs, values, color=colour, linewidth=width, marker=marker, markersize=3, label=words)
-    best = best_epoch(results)
+    best = best_epoch(results, by)
     height = results[epochs.index(best)][f"val_{quantity}"]
-    ring = axes.scatter([best], [height], s=80, facecolor="none", edgecolor=_ACCENT, linewidth=1.6, clip_on=False)
+    ring = axes.scatter([best], [height], s=80, facecolor="none", edgecolor=ACCENT, linewidth=1.6, clip_on=False)
     ring.set_label(f"best epoch, {best}")
     room = 0.03 * (epochs[-1] - epochs[0]) or 0.5  # one epoch alone has no extent of its own
     axes.set_xlim(epochs[0] - room, epochs[-1] + room)
@@ -87,12 +98,20 @@ def themed_svg(figure: Figure, description: str) -> str:
     return f'<svg class="figure" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{drawing}'.rstrip()
 
 
-def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
+def thumbnail(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None = None) -> str:
     """A picture (H, W, 1) or (H, W, 3) as a data URI of at most 160 × 160 pixels.
+
+    Args:
+        pixels: uint8.
+        size: width and height whose proportions it is given back, where it was squashed; None: it has them.
 
     It is encoded anew from its pixels: nothing that lay beside them in a file (EXIF, place, comments) comes along.
     """
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    if size is not None and size[0] != size[1]:
+        side = min(_THUMBNAIL_SIDE, max(picture.size))
+        width, height = (max(1, round(side * length / max(size))) for length in size)
+        picture = picture.resize((width, height))
     picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     lossless = max(picture.size) <= _LOSSLESS_SIDE
     buffer = io.BytesIO()
@@ -106,26 +125,26 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
 
 def _dress(axes: Axes, quantity: Quantity) -> None:
     """Title, legend, ticks and lines in a quiet hand."""
-    axes.set_title(quantity.capitalize(), loc="left", pad=28, color=_INK, fontsize=14, fontweight="bold")
+    axes.set_title(quantity.capitalize(), loc="left", pad=28, color=INK, fontsize=14, fontweight="bold")
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 0.99),
         ncols=3,
         frameon=False,
-        labelcolor=_MUTED,
+        labelcolor=MUTED,
         fontsize=12,
         handlelength=1.3,
         columnspacing=1.4,
         borderpad=0.3,
     )
-    axes.set_xlabel("epoch", color=_MUTED, fontsize=12)
-    axes.tick_params(colors=_MUTED, labelsize=12, length=0)
+    axes.set_xlabel("epoch", color=MUTED, fontsize=12)
+    axes.tick_params(colors=MUTED, labelsize=12, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_LINE)
+    axes.spines["bottom"].set_color(LINE)
     low, high = axes.dataLim.intervaly
     if quantity == "loss":
         axes.set_ylim(0, 1.08 * high if 0 < high < math.inf else 1)  # a training that broke down still has a figure

@@ -33,6 +33,15 @@ def read_zip(path: Path) -> Labelled:
         ArchiveError: damaged, encrypted, a bomb, or with names that point outside it.
         LayoutError: it does not name the class of every picture.
     """
+    return labelled_tree(zip_tree(path))
+
+
+def zip_tree(path: Path) -> Tree:
+    """The files and folders of a zip; every entry is checked.
+
+    Raises:
+        ArchiveError: damaged, encrypted, a bomb, or with names that point outside it.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -46,7 +55,7 @@ def read_zip(path: Path) -> Labelled:
     for info in members:
         _check_member(info, path)
     _check_totals(members, path)
-    return labelled_tree(_tree(members, path))
+    return _tree(members, path)
 
 
 def _check_member(info: zipfile.ZipInfo, path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from saccade.data.cache import cache_folder
+from saccade.data.cache_room import use_entry
 from saccade.data.formats import identify
-from saccade.data.listing import Listing
+from saccade.data.listing import Listing, MemberItem, SpanItem
 from saccade.data.sources.archive import read_zip
 from saccade.data.sources.arrays import read_npy, read_npz
 from saccade.data.sources.cifar import find_cifar, read_cifar_folder, read_cifar_tar
@@ -31,6 +34,7 @@ class _Options(NamedTuple):
     follow_links: bool
     allow_empty_class: bool
     data_dir: Path | None
+    group_by: str | None
 
 
 def open_pictures(
@@ -39,6 +43,7 @@ def open_pictures(
     follow_links: bool = True,
     allow_empty_class: bool = False,
     data_dir: str | Path | None = None,
+    group_by: str | None = None,
 ) -> Listing:
     """List labelled pictures of any accepted form; no picture is decoded.
 
@@ -51,6 +56,8 @@ def open_pictures(
         allow_empty_class: keep a class that no picture (or no picture of one of the parts) shows.
         data_dir: where the files of a data set that is given by its word lie, and then `source` is such a word; None:
             fetched into the cache.
+        group_by: the column of a table that says which pictures belong together; None: one with a usual name. What is
+            no plain word is an expression for the names of the pictures, and none of a table's business.
 
     Raises:
         UsageError: there is no such path or word.
@@ -60,8 +67,18 @@ def open_pictures(
     """
     if not str(source).strip():
         raise UsageError("no pictures were named: the path is empty", where=repr(str(source)), remedy=LAYOUT)
-    options = _Options(follow_links, allow_empty_class, Path(data_dir) if data_dir is not None else None)
-    return index_classes(_read(source, options), allow_empty_class=allow_empty_class)
+    options = _Options(follow_links, allow_empty_class, Path(data_dir) if data_dir is not None else None, group_by)
+    found = _read(source, options)
+    noted = replace(found, notes=(*found.notes, *use_entry(_place_of(found, str(source)))))
+    return index_classes(noted, allow_empty_class=allow_empty_class)
+
+
+def _place_of(found: Labelled, source: str) -> Path:
+    """Where the bytes of the pictures lie: a fetched data set and an unpacked tar are not where one said."""
+    if source in WORDS and not Path(source).exists():
+        return cache_folder() / "sets" / source / "files"
+    first = found.items[0] if len(found.items) else None
+    return first.archive if isinstance(first, MemberItem | SpanItem) else Path(source)
 
 
 def _read(source: str | Path, options: _Options) -> Labelled:
@@ -120,7 +137,7 @@ def _read_folder(path: Path, options: _Options) -> Labelled:
 
 def _read_file(path: Path, options: _Options) -> Labelled:
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return read_table(path, allow_empty_class=options.allow_empty_class)
+        return read_table(path, allow_empty_class=options.allow_empty_class, group_by=options.group_by)
     try:
         with path.open("rb") as file:
             head = file.read(4096)

@@ -8,6 +8,7 @@ import os
 import stat
 import zipfile
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def read_item(item: StoredItem) -> bytes:
     if isinstance(item, FileItem):
         return _read_file(item)
     return _read_span(item) if isinstance(item, SpanItem) else _read_member(item)
+
+
+def read_ahead(item: StoredItem) -> None:
+    """Have the system fetch a file that is read soon, where it can be asked to. Nothing is said when it cannot."""
+    if not isinstance(item, FileItem) or not hasattr(os, "posix_fadvise"):
+        return
+    with suppress(OSError):
+        file = os.open(item.path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer does not keep it waiting
+        try:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
 
 
 def _read_file(item: FileItem) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
 class Manifest(NamedTuple):
-    """What shards.json says: class names by number, and the size of every shard in bytes."""
+    """What shards.json says: class names by number, and of every shard its size in bytes and its SHA-256."""
 
     class_names: tuple[str, ...] = ()
     sizes: tuple[tuple[str, int], ...] = ()
+    sums: tuple[tuple[str, str], ...] = ()
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -112,6 +114,31 @@ def read_manifest(paths: Sequence[Path]) -> Manifest:
     return Manifest(next(iter(names), ()), tuple((str(path), size) for path, size in sizes.items()))
 
 
+def check_sums(paths: Iterable[Path]) -> None:
+    """Read whole shards and compare them with the checksums of the shards.json beside them, where there are such.
+
+    Raises:
+        ArchiveError: the bytes of a shard are not those that were written.
+    """
+    sums: dict[Path, dict[str, str]] = {}
+    for path in paths:
+        manifest = path.parent / MANIFEST
+        if path.parent not in sums:
+            sums[path.parent] = dict(_load(manifest).sums) if manifest.is_file() else {}
+        expected = sums[path.parent].get(path.name)
+        if expected is None:
+            continue
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise ArchiveError(
+                f"the shard {path.name} has changed since it was written: its SHA-256 begins with {found[:12]}, "
+                f"{MANIFEST} says {expected[:12]}",
+                where=str(path),
+                remedy="fetch it again, or write the shards again",
+            )
+
+
 def _load(path: Path) -> Manifest:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -122,6 +149,7 @@ def _load(path: Path) -> Manifest:
                 remedy="use a newer saccade",
             )
         sizes = tuple((str(shard["file"]), int(shard["bytes"])) for shard in about["shards"])
+        sums = tuple((str(shard["file"]), str(shard["sha256"])) for shard in about["shards"] if "sha256" in shard)
         names = tuple(str(name) for name in about["class_names"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{MANIFEST} cannot be read ({type(error).__name__}: {error})"
@@ -129,4 +157,4 @@ def _load(path: Path) -> Manifest:
     outside = [name for name, _ in sizes if Path(name).name != name]
     if outside:
         raise ArchiveError(f"{MANIFEST} names a shard outside its folder: {outside[0]!r}", where=str(path))
-    return Manifest(names, sizes)
+    return Manifest(names, sizes, sums)

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.data.cells import printable
-from saccade.data.listing import UNASSIGNED, FilesBelow
+from saccade.data.listing import UNASSIGNED, FilesBelow, Item
 from saccade.data.sources.labelled import Labelled
 from saccade.data.sources.names import SPLIT_OF_FOLDER, class_name_of
 from saccade.data.sources.table_columns import Coded, Columns
+from saccade.data.sources.table_members import Members, find_members
 from saccade.data.sources.table_parquet import read_parquet
 from saccade.data.sources.table_text import read_text_table
 from saccade.errors import TableError
@@ -31,35 +32,40 @@ _NOT_PLAIN = re.compile(r"(^|/)\.{0,2}(/|$)")  # a/./b, a//b, a/../b: another wa
 _MOST_DECLARED = 100_000
 
 
-def read_table(path: Path, *, allow_empty_class: bool = False) -> Labelled:
+def read_table(path: Path, *, allow_empty_class: bool = False, group_by: str | None = None) -> Labelled:
     """List the pictures that a .csv, .tsv or .parquet names, relative to its folder. Every file is looked for.
+
+    A path may lead into a zip or tar: animals.zip/cats/1.png.
 
     Args:
         path: the table.
         allow_empty_class: take numbers with gaps for classes of which some have no picture.
+        group_by: the column that names groups; None: the one with a usual name, if it is there.
 
     Raises:
         TableError: named by a code, with the rows at fault; see docs/formats.md for all of them.
         MissingExtraError: a .parquet without pyarrow.
     """
-    columns = read_parquet(path) if path.suffix.lower() == ".parquet" else read_text_table(path)
+    read = read_parquet if path.suffix.lower() == ".parquet" else read_text_table
+    columns = read(path, group_by)
     if not columns.paths:
         raise TableError("no_rows: the table has a header and no row", where=str(path), remedy="add a row per picture")
     _check_values(columns)
     _check_paths(columns)
     declared = _check_numbers(columns, allow_empty_class=allow_empty_class)
-    marks = _look_for_files(path.parent, columns)
+    inside = find_members(path.parent, columns.paths)
+    items, stamp = _from_archive(inside, columns) if inside else _from_files(path.parent, columns)
     names, codes = _class_names(columns.labels)
     splits = _splits(columns)
     return Labelled(
         source=str(path),
-        items=FilesBelow(path.parent, columns.paths),
+        items=items,
         names=names,
         codes=codes,
         splits=splits,
         declared=dict.fromkeys(np.unique(splits).tolist(), declared),
         notes=(*columns.notes, _first_rows(columns)),
-        stamp=_stamp(columns.paths, marks),
+        stamp=stamp,
         groups=_spread([printable(name) for name in columns.groups.names], columns.groups.codes),
     )
 
@@ -150,6 +156,28 @@ def _check_numbers(columns: Columns, *, allow_empty_class: bool) -> frozenset[st
     raise _refusal(columns, fault, _rows_with(columns.labels, name))
 
 
+def _from_files(root: Path, columns: Columns) -> tuple[Sequence[Item], bytes]:
+    """The pictures, and what changes when they do."""
+    marks = _look_for_files(root, columns)
+    return FilesBelow(root, columns.paths), _stamp(columns.paths, np.ascontiguousarray(marks).tobytes())
+
+
+def _from_archive(inside: Members, columns: Columns) -> tuple[Sequence[Item], bytes]:
+    """The same for members of an archive; all rows lead into the one that the first leads into."""
+    outside = [index for index, path in enumerate(columns.paths) if not path.startswith(inside.prefix)]
+    if outside:
+        words = f"{len(outside):,} rows do not lead into {inside.prefix[:-1]}, as the first row does"
+        remedy = "name pictures of one archive, or of no archive, in a table"
+        raise _refusal(columns, _Fault("several_archives", words, remedy), outside)
+    names = [path.removeprefix(inside.prefix) for path in columns.paths]
+    missing = [index for index, name in enumerate(names) if name not in inside.items]
+    if missing:
+        words = f"{len(missing):,} of {len(names):,} rows name members that {inside.prefix[:-1]} does not have"
+        remedy = "write the names as the archive has them; mend the rows or remove them"
+        raise _refusal(columns, _Fault("missing_file", words, remedy), missing)
+    return tuple(inside.items[name] for name in names), _stamp(columns.paths, inside.stamp)
+
+
 def _look_for_files(root: Path, columns: Columns) -> npt.NDArray[np.int64]:
     """Size and time of every file, int64 (N, 2); zeros where these may not be asked for."""
     marks = np.zeros((len(columns.paths), 2), dtype=np.int64)
@@ -202,8 +230,8 @@ def _in_words(columns: Columns) -> Iterator[str]:
         yield f"{printable(path)} is {labels[columns.labels.numbers[index]]}{f' ({split})' if split else ''}"
 
 
-def _stamp(paths: Sequence[str], marks: npt.NDArray[np.int64]) -> bytes:
-    digest = hashlib.sha256(np.ascontiguousarray(marks).data)
+def _stamp(paths: Sequence[str], marks: bytes) -> bytes:
+    digest = hashlib.sha256(marks)
     for path in paths:
         digest.update(path.encode("utf-8", "surrogateescape") + b"\0")
     return digest.digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ _NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
         GROUP: frozenset({"group", "groups", "group_id", "patient", "patient_id"}),
     }
 )
+_MOST_NAMED = 40  # columns
 COLUMNS_REMEDY = (
     "name the columns path and label (also: file, filename, image; class, target), and where they are there split "
     "(also: subset, part) and group"
@@ -75,13 +77,20 @@ def roles_of(header: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def choose_columns(header: Sequence[str], source: str) -> dict[str, int]:
+def choose_columns(header: Sequence[str], source: str, group_by: str | None = None) -> dict[str, int]:
     """Role -> column; path and label are always there.
 
+    Args:
+        header: the names of the columns.
+        source: the table, for messages.
+        group_by: the column that names groups, whatever it is called; an expression is not for the table.
+
     Raises:
-        TableError: a role that must be there is not, or several columns could have it.
+        TableError: a role that must be there is not, several columns could have it, or the groups' column is not there.
     """
     found = roles_of(header)
+    if group_by is not None and (asked := _asked_for(header, source, group_by)):
+        found[GROUP] = asked
     for role, columns in found.items():
         if len(columns) > 1:
             names = " and ".join(repr(header[column]) for column in columns)
@@ -99,6 +108,20 @@ def choose_columns(header: Sequence[str], source: str) -> dict[str, int]:
             remedy=f"the first row names the columns: {COLUMNS_REMEDY}",
         )
     return {role: columns[0] for role, columns in found.items()}
+
+
+def _asked_for(header: Sequence[str], source: str, group_by: str) -> list[int]:
+    wanted = group_by.strip().lower()
+    exact = [column for column, name in enumerate(header) if name == group_by]
+    found = exact or [column for column, name in enumerate(header) if name.strip().lower() == wanted]
+    if found or re.escape(group_by) != group_by:  # an expression, which is looked for in the names of the pictures
+        return found
+    raise TableError(
+        f"unknown_column: there is no column {group_by!r} to group by; the columns are "
+        f"{', '.join(repr(name[:40]) for name in header[:_MOST_NAMED])}{', ...' if len(header) > _MOST_NAMED else ''}",
+        where=f"{source}, row 1",
+        remedy="name one of them, or write an expression with a bracket that fits the paths: --group-by '(scene)'",
+    )
 
 
 def unused_note(header: Sequence[str], columns: Mapping[str, int]) -> list[str]:

@@ -17,12 +17,12 @@ except ImportError:
 _BATCH = 65_536
 
 
-def read_parquet(path: Path) -> Columns:
+def read_parquet(path: Path, group_by: str | None = None) -> Columns:
     """Read a .parquet, a batch of rows at a time; only the columns that are used are read at all.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        TableError: damaged, without the columns, with a column of another type, or with a null.
+        TableError: damaged, without the columns (of groups: `group_by`), with a column of another type, or with a null.
     """
     if pyarrow is None:
         raise MissingExtraError(
@@ -34,10 +34,10 @@ def read_parquet(path: Path) -> Columns:
     try:
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
-            columns = choose_columns(header, str(path))
+            columns = choose_columns(header, str(path), group_by)
             found.notes += unused_note(header, columns)
             names = {role: header[column] for role, column in columns.items()}
-            for batch in file.iter_batches(_BATCH, columns=list(names.values())):
+            for batch in file.iter_batches(_BATCH, columns=list(dict.fromkeys(names.values()))):
                 _read_batch(batch, names, found)
     except pyarrow.ArrowException as error:
         what = f"damaged_table: the file cannot be read ({str(error).splitlines()[0]})"

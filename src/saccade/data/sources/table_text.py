@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saccade.data.cells import disarmed_cell
 from saccade.data.sources.table_columns import (
     GROUP,
     LABEL,
@@ -32,8 +33,8 @@ _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _PROBED = 1000  # rows whose files are looked for to tell encodings apart
 
 
-def read_text_table(path: Path) -> Columns:
-    """Read a .csv or .tsv, a row at a time.
+def read_text_table(path: Path, group_by: str | None = None) -> Columns:
+    """Read a .csv or .tsv, a row at a time; `group_by` names the column of groups, or is an expression.
 
     Raises:
         TableError: an unknown encoding, another separator, no header, or a row with too many or too few cells.
@@ -45,7 +46,7 @@ def read_text_table(path: Path) -> Columns:
     with _opened(path, encoding) as reader:
         header = next(reader, [])
         _check_separator(header, path)
-        columns = choose_columns(header, str(path))
+        columns = choose_columns(header, str(path), group_by)
         found.notes += unused_note(header, columns)
         _read_rows(reader, len(header), columns, found)
     return found
@@ -83,10 +84,10 @@ def _read_rows(reader: Reader, width: int, columns: dict[str, int], found: Colum
                 remedy="put quotes around a cell that holds the separator, and give every row all its cells",
             )
         rows.append(reader.line_num)
-        found.paths.append(row[path_at])
-        found.labels.add(row[label_at])
+        found.paths.append(disarmed_cell(row[path_at]))
+        found.labels.add(disarmed_cell(row[label_at]))
         found.splits.add("" if split_at is None else row[split_at])
-        found.groups.add("" if group_at is None else row[group_at])
+        found.groups.add("" if group_at is None else disarmed_cell(row[group_at]))
     found.rows = rows
 
 

@@ -39,7 +39,7 @@ def read_tar(path: Path, plain: Path) -> Labelled:
         ArchiveError: damaged, or with links, devices, or names that point outside it.
         LayoutError: it does not name the class of every picture.
     """
-    found = labelled_tree(_tree(path, plain))
+    found = labelled_tree(tar_tree(path, plain))
     return replace(found, stamp=hashlib.sha256(place_stamp(path) + found.stamp).digest())
 
 
@@ -83,7 +83,12 @@ def place_stamp(path: Path) -> bytes:
     return f"{os.path.realpath(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
 
 
-def _tree(path: Path, plain: Path) -> Tree:
+def tar_tree(path: Path, plain: Path) -> Tree:
+    """The files and folders of a tar; `plain` is the same without its compression.
+
+    Raises:
+        ArchiveError: as `tar_members`.
+    """
     tree = Tree(str(path))
     seen: set[str] = set()
     for member in tar_members(plain):
