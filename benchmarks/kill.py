@@ -35,6 +35,10 @@ TRAININGS = {
     "adam, constant": ["--epochs", "12", "--optimizer", "adam", "--schedule", "constant", "--patience", "2"],
     "rmsprop, plateau": ["--epochs", "12", "--optimizer", "rmsprop", "--schedule", "plateau"],
     "BatchNorm and dropout": ["--epochs", "4", *NORMED],
+    "average, pieces, warm-up, balanced": [
+        *("--epochs", "10", "--ema", "0.99", "--accumulate", "3", "--sampling", "balanced", "--clip-norm", "1"),
+        *("--schedule", "step", "--warmup", "1.5", "--best-by", "val_loss"),
+    ],
     "head solved, features kept": ["--epochs", "12", "--recipe", "finetune", *PRETRAINED],
     "head solved, nothing kept": ["--epochs", "6", "--recipe", "finetune", *PRETRAINED, "--no-prefix-cache"],
     "views kept": ["--epochs", "8", "--recipe", "finetune+augment", *PRETRAINED, "--views", "2"],

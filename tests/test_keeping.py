@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from saccade.data.pack import cache_folder
+from saccade.learning import Own
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
@@ -176,7 +177,7 @@ def test_own_augmentation_is_applied_and_nothing_is_kept(colours: Path, backbone
     fields = {"model": "lenet5", "head": "gap", "weights": backbone, "image_size": 32, "workers": 1, "device": "cpu"}
     recipe = make_recipe("finetune", fields | {"views": 2, "augment": "none", "epochs": 2, "solve_head": False})
     screen = Lines()
-    train(recipe, colours, Place(tmp_path / "runs"), screen, own)
+    train(recipe, colours, Place(tmp_path / "runs"), screen, Own(augment_with=own))
     [line] = screen.with_word("computed anew in every epoch")
     assert "augment_with can do anything" in line
     assert len(shapes) >= 2  # an epoch is one batch of 36

@@ -12,23 +12,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+import saccade
 import saccade.training.loop
 from saccade.cli import run_command_line
-from saccade.errors import DivergedError, ResourceError, UsageError
+from saccade.errors import DivergedError, RecipeError, ResourceError, UsageError
 from saccade.models.catalogue import build_network
-from saccade.models.network import NetworkSpec
+from saccade.models.network import Network, NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
 from saccade.runs import RunFolder
+from saccade.training.callbacks import StepPosition
 from saccade.training.checkpoint import CheckpointFolder, Snapshot
 from saccade.training.step import StepResult
 
@@ -91,7 +94,9 @@ def _interrupted(pictures: Path, project: Path, fields: dict[str, object], where
     return RunFolder(project / "run")
 
 
-@pytest.mark.parametrize("where", [("update", 1), ("update", 7), ("update", 5), ("_validate", 1), ("update", 15)])
+@pytest.mark.parametrize(
+    "where", [("update", 1), ("update", 7), ("update", 5), ("validate_batches", 1), ("update", 15)]
+)
 @pytest.mark.parametrize(
     "fields",
     [
@@ -100,6 +105,18 @@ def _interrupted(pictures: Path, project: Path, fields: dict[str, object], where
         {"optimizer": "rmsprop", "schedule": "plateau", "patience": 2},
         {"optimizer": "adam", "schedule": "constant"},
         {"model": "timm/test_resnet", "image_size": 32, "head": "16,8", "epochs": 3},
+        {"ema": 0.9, "accumulate": 3, "warmup": 1.5, "sampling": "balanced", "schedule": "step", "clip_norm": 1.0},
+        {
+            "ema": 0.9,
+            "accumulate": 2,
+            "warmup": 0.5,
+            "model": "timm/test_resnet",
+            "image_size": 32,
+            "schedule": "cosine",
+        },
+        {"ema": 0.5, "schedule": "plateau", "best_by": "val_accuracy", "warmup": 1, "patience": 2, "tensorboard": True},
+        {"recipe": "sprint", "model": "sprint", "small_first": "16,24"},
+        {"schedule": "triangle", "class_weights": "balanced", "mixup": 0.2, "label_smoothing": 0.1, "l2": "head=1e-3"},
     ],
     ids=lambda fields: "-".join(map(str, fields.values())),
 )
@@ -111,6 +128,83 @@ def test_e03_training_stopped_anywhere_goes_on_to_the_same_bits(
     run = _interrupted(colours, tmp_path / "stopped", fields, where)
     assert not run.is_finished
     assert _outcome(_go_on(run)) == calm
+
+
+def test_average_that_is_kept_is_not_the_weights_that_learn(colours: Path, tmp_path: Path) -> None:
+    run = _train(colours, tmp_path, _recipe(ema=0.9))
+    plain = _train(colours, tmp_path / "plain", QUICK)
+    assert _outcome(run)[:2] != _outcome(plain)[:2]
+    assert [row["train_loss"] for row in run.results] == [row["train_loss"] for row in plain.results]
+    judged = run.metrics["val"]["accuracy"]
+    assert judged == max(row["val_accuracy"] for row in run.results), "the best weights are those of the average"
+
+
+def _cramp(patch: Patch, most: int, after: int) -> None:
+    """From a pass through the network on, no more than so many pictures fit into memory."""
+    whole, calls = Network.training_outputs, [0]
+
+    def training_outputs(self: Network, images: torch.Tensor) -> object:
+        calls[0] += 1
+        if calls[0] > after and len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return whole(self, images)
+
+    patch.setattr(Network, "training_outputs", training_outputs)
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"model": "timm/test_resnet", "image_size": 32, "ema": 0.9}], ids=["lenet5", "norm"]
+)
+def test_e15_memory_that_ran_out_is_remembered_by_the_run_that_goes_on(
+    model: dict[str, object], colours: Path, tmp_path: Path
+) -> None:
+    fields = _recipe(**model)
+    with pytest.MonkeyPatch.context() as patch:
+        _cramp(patch, most=4, after=6)
+        calm = _outcome(_train(colours, tmp_path / "calm", fields))
+    with pytest.MonkeyPatch.context() as patch:
+        _cramp(patch, most=4, after=6)
+        run = _interrupted(colours, tmp_path / "stopped", fields, ("update", 11))
+    assert "memory ran out" in run.log_path.read_text()
+    assert _outcome(_go_on(run)) == calm, "there is enough memory now, and yet the pieces stay"
+    assert _outcome(_train(colours, tmp_path / "whole", fields)) != calm
+
+
+def test_own_schedule_and_callbacks_go_on_from_python_and_not_without_the_function(
+    colours: Path, tmp_path: Path
+) -> None:
+    class Counter(saccade.Callback):
+        def __init__(self) -> None:
+            self.steps = 0
+
+        def after_step(self, position: StepPosition, read: object) -> None:
+            self.steps += 1
+
+        def state(self) -> dict[str, int]:
+            return {"steps": self.steps}
+
+        def set_state(self, state: Mapping[str, int]) -> None:
+            self.steps = state["steps"]
+
+    def halving(epoch: float) -> float:
+        return 0.5**epoch
+
+    how: dict[str, Any] = {"model": "lenet5", "epochs": 3, "batch_size": 8, "workers": 1, "quiet": True}
+    how |= {"device": "cpu", "recipe": "scratch", "schedule": halving}
+    counters = [Counter() for _ in range(3)]
+    calm = saccade.train(colours, project=tmp_path / "calm", callbacks=[counters[0]], **how)
+    with pytest.MonkeyPatch.context() as patch:
+        _after(9, "update", patch, _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            saccade.train(colours, project=tmp_path / "stopped", callbacks=[counters[1]], **how)
+    with pytest.raises(RecipeError, match="a function of the one who called"):
+        saccade.train(project=tmp_path / "stopped", resume=True, quiet=True)
+    run = saccade.train(
+        project=tmp_path / "stopped", resume=True, quiet=True, schedule=halving, callbacks=[counters[2]]
+    )
+    assert _outcome(run.folder) == _outcome(calm.folder)
+    assert counters[2].steps == counters[0].steps > counters[1].steps
+    assert [row["learning_rate"] for row in run.results] == pytest.approx([3e-3 * 0.5**epoch for epoch in (1, 2, 3)])
 
 
 def _go_on(run: RunFolder) -> RunFolder:
@@ -138,8 +232,9 @@ def test_e03_transfer_goes_on_to_the_same_bits(
     assert _outcome(_go_on(run)) == calm
 
 
-def test_e03_killed_at_random_moments_every_restart_succeeds_with_the_same_bits(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "8", "--only", "onecycle"]
+@pytest.mark.parametrize("only", ["onecycle", "average"])
+def test_e03_killed_at_random_moments_every_restart_succeeds_with_the_same_bits(only: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "8", "--only", only]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all the same" in done.stdout

@@ -28,24 +28,11 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from keras.applications.vgg16 import VGG16, preprocess_input
+from keras_clock import EpochClock
 from pictures import Part, read_parts
 
 AUTOTUNE = tf.data.AUTOTUNE
 QUIETLY: dict[str, Any] = {"verbose": 0, "shuffle": False}  # the dataset shuffles
-
-
-class EpochClock(keras.callbacks.Callback):
-    """Seconds of every epoch, its validation included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
 
 
 def backbone() -> keras.Model:

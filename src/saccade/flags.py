@@ -20,7 +20,9 @@ FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Augmentation": (
             "augment",
             "flip",
+            "flip_turns",
             "shift",
+            "whole_pixels",
             "rotation",
             "zoom",
             "fill",
@@ -37,20 +39,40 @@ FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "views",
         ),
         "Training": (
+            "small_first",
             "epochs",
             "batch_size",
+            "accumulate",
             "optimizer",
             "learning_rate",
             "depth_rate",
+            "bias_rate",
+            "head_rate",
             "weight_decay",
             "momentum",
             "schedule",
+            "warmup",
+            "step_epochs",
+            "step_factor",
+            "clip_norm",
+            "ema",
+            "l2",
             "label_smoothing",
+            "class_weights",
+            "sampling",
+            "best_by",
+            "tta",
+            "min_accuracy",
             "patience",
+            "tensorboard",
         ),
         "Pictures": (
             "val_share",
             "test_share",
+            "split_seed",
+            "folds",
+            "fold",
+            "fraction",
             "group_by",
             "drop_leaks",
             "max_bad",
@@ -63,7 +85,10 @@ FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Machine": (
             "prefix_cache",
             "cache_budget",
+            "sync_batch_norm",
             "precision",
+            "layout",
+            "compile",
             "checkpoint_minutes",
             "device",
             "workers",
@@ -77,6 +102,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, for example runs/animals.")]
+MinAccuracy = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=0.9999, help='Say "not sure" where answers would be right less often. Default: the run\'s own.'
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 
 
@@ -86,6 +117,7 @@ def train_parameters() -> list[inspect.Parameter]:
     pictures = "The labelled pictures; with --resume they may be left out."
     resume = "Go on with an interrupted run: this one or, without RUN, the newest in the project."
     change = "Let --resume go on though the recipe or the pictures are no longer the same."
+    rates = "Train a copy briefly at rising learning rates, draw the losses, suggest a rate; make no run."
     own: list[tuple[str, Any, Any]] = [
         ("pictures", Annotated[str | None, typer.Argument(metavar="PICTURES", help=pictures)], None),
         ("recipe", Annotated[str, typer.Option(help=presets)], ADVICE),
@@ -93,6 +125,7 @@ def train_parameters() -> list[inspect.Parameter]:
         ("name", Annotated[str | None, typer.Option(help="Of the run; numbered when taken.")], None),
         ("resume", Annotated[str, typer.Option(metavar="[RUN]", help=resume, show_default=False)], ""),
         ("allow_change", Annotated[bool, typer.Option("--allow-change", help=change)], False),
+        ("find_lr", Annotated[bool, typer.Option("--find-lr", help=rates)], False),
         ("as_json", AsJson, False),
         ("quiet", Quiet, False),
         ("debug", Debug, False),
@@ -116,6 +149,37 @@ def pack_parameters() -> list[inspect.Parameter]:
     found = [parameter for parameter in train_parameters() if parameter.name in shared]
     pictures = Annotated[str, typer.Argument(metavar="PICTURES", help="The labelled pictures.")]
     return [_keyword("pictures", pictures, inspect.Parameter.empty), *own, *found[1:]]
+
+
+# Fields of the recipe that a comparison sets for each of its runs.
+_COMPARED = frozenset({"model", "split_seed", "folds", "fold", "fraction"})
+
+
+def compare_parameters() -> list[inspect.Parameter]:
+    """The parameters of `compare`: its own, then every field of the recipe that its runs have in common."""
+    pictures = "The labelled pictures; or the folders of finished runs."
+    models = "Networks, with commas between."
+    recipes = f"Presets ({', '.join(preset for preset in PRESETS if preset != ADVICE)}) or .yaml files, with commas."
+    fractions = "Learn from these shares of the training pictures too: 0.1,0.25,0.5,1 draws the learning curve."
+    resume = "Go on with an interrupted comparison: this one or, without a folder, the newest in the project."
+    own: list[tuple[str, Any, Any]] = [
+        ("pictures", Annotated[list[str] | None, typer.Argument(metavar="PICTURES | RUN...", help=pictures)], None),
+        ("model", Annotated[str, typer.Option(help=models)], "resnet18"),
+        ("recipe", Annotated[str, typer.Option(help=recipes)], "scratch,features,finetune,finetune+augment"),
+        ("seeds", Annotated[int, typer.Option(min=1, help="Trainings of each, from other random numbers.")], 1),
+        ("folds", Annotated[int, typer.Option(min=0, help="Of a cross-validation: every picture judges once.")], 0),
+        ("fractions", Annotated[str, typer.Option(help=fractions)], "1"),
+        ("project", Annotated[Path, typer.Option(help="Folder in which the comparison's is made.")], Path("runs")),
+        ("name", Annotated[str | None, typer.Option(help="Of the comparison; numbered when taken.")], None),
+        ("resume", Annotated[str, typer.Option(metavar="[DIR]", help=resume, show_default=False)], ""),
+        ("as_json", AsJson, False),
+        ("quiet", Quiet, False),
+        ("debug", Debug, False),
+    ]
+    split_seed = "Decides who learns, watches and judges, the same for every run. Default: as --seed."
+    own.append(("split_seed", Annotated[int | None, typer.Option(min=0, help=split_seed)], None))
+    fields = [_flag(name, group) for group, names in FLAG_GROUPS.items() for name in names if name not in _COMPARED]
+    return [_keyword(name, kind, default) for name, kind, default in own] + fields
 
 
 def with_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:

@@ -5,34 +5,32 @@ training/probe.py solves, training/linear_head.py feeds it; here is decided when
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
 
 import torch
 
 from saccade.data.batches import Batches
-from saccade.data.cache import cache_folder
-from saccade.engine import choose_precision
 from saccade.keeping import Way
-from saccade.models.summary import layer_table
 from saccade.recipe import Recipe
 from saccade.screen import Screen
 from saccade.training.callbacks import Callback, EpochResult
 from saccade.training.convex import Search
+from saccade.training.distributed import decided, share_state
 from saccade.training.freeze import FreezeReport, freeze
 from saccade.training.linear_head import HeadInputs, LinearHead, find_linear_head, head_inputs
-from saccade.training.loop import Parts, fit, validate
-from saccade.training.precision import Rounded, trial_step
+from saccade.training.loop import fit
 from saccade.training.probe import solve_logistic
+from saccade.training.sources import Parts
+from saccade.training.validation import validate
 
 # A head of several layers cannot be solved: so many epochs, at the usual rate of new layers, come before fine-tuning.
 _HEAD_EPOCHS, _HEAD_RATE = 5, 1e-3
 # Rates above these took pretrained weights apart: docs/transfer.md, "A rate that destroys".
 HIGHEST_RATES = MappingProxyType({"adamw": 3e-3, "adam": 3e-3, "rmsprop": 3e-3, "sgd": 1e-1})
-_WORTH_TIMING = 1e9  # multiply-adds of a batch
 _MOST_VALUES = 2**28  # of the features that the head is solved on: 1 GiB
 
 
@@ -47,41 +45,19 @@ def head_first(way: Way, recipe: Recipe, callbacks: Sequence[Callback], screen: 
     freeze(way.network, "head")
     try:
         sample = next(iter(way.val.epoch(0))).images[:2]
-        head = find_linear_head(way.learner, sample)
+        head = None if _is_balanced(recipe) else find_linear_head(way.learner, sample)
         if head is not None:
-            result = _solve(head, way, recipe, screen)
+            result = decided(lambda: _solve(head, way, recipe, screen))
+            share_state(way.network)
             for callback in callbacks:
                 callback.after_epoch(result)
         elif recipe.train != "head":
             _train_alone(way, recipe, screen)
         else:
-            screen.say("the head has several layers, so it is not solved but trained by epochs")
+            screen.say(f"the head is not solved but trained by epochs: {_why_not_solved(recipe)}")
         return head is not None
     finally:
         freeze(way.network, recipe.train, keep_statistics=recipe.batch_norm == "keep")
-
-
-def rounded(way: Way, recipe: Recipe, screen: Screen) -> Way:
-    """The same way, with layers that compute in bfloat16 where that was asked for or was measured to be faster here.
-
-    Small networks are not timed: below a thousand million multiply-adds in a batch there is nothing to win. What is
-    timed is a step on a copy, once per machine; which way was taken is said.
-    """
-    work = recipe.batch_size * layer_table(way.network).multiply_adds * way.share
-    if isinstance(way.learner, Rounded) or (recipe.precision == "auto" and work < _WORTH_TIMING):
-        return way
-    learner, device = way.learner, way.network.normalise.mean.device
-    images = next(iter(way.train.epoch(1))).images
-    stages = sum(any(p.requires_grad for p in stage.parameters()) for stage in way.network.stages)
-    key = f"training {way.network.spec.model}, {stages} stages, {tuple(images.shape)} on {device.type}"
-    dtype = choose_precision(
-        recipe.precision, partial(trial_step, learner, images), key, cache_folder() / "engine.json"
-    )
-    if dtype == torch.float32:
-        return way
-    why = "as asked for" if recipe.precision != "auto" else "timed: faster than float32 here"
-    screen.say(f"layers compute in bfloat16 ({why}); weights, loss and BatchNorm's statistics stay float32")
-    return way._replace(learner=Rounded(learner, device, dtype))
 
 
 def doubts(recipe: Recipe, frozen: FreezeReport) -> list[str]:
@@ -94,7 +70,7 @@ def doubts(recipe: Recipe, frozen: FreezeReport) -> list[str]:
                 "give them pretrained ones: --weights default, or a file"
             )
         return found
-    rate, highest = recipe.learning_rate or 0.0, HIGHEST_RATES[recipe.optimizer]
+    rate, highest = recipe.learning_rate or 0.0, HIGHEST_RATES.get(recipe.optimizer, math.inf)
     if frozen.learning and rate > highest:
         found.append(
             f"a learning rate of {rate:g} is likely to destroy the pretrained weights of {frozen.learning_in_words()}: "
@@ -150,10 +126,25 @@ def _inputs(head: LinearHead, way: Way, recipe: Recipe) -> HeadInputs:
     return HeadInputs(torch.cat([once.features, others.features]), torch.cat([once.labels, others.labels]))
 
 
+def _is_balanced(recipe: Recipe) -> bool:
+    """A solved head counts every picture once."""
+    return recipe.class_weights != "none" or recipe.sampling != "plain"
+
+
+def _why_not_solved(recipe: Recipe) -> str:
+    return "a solved one counts every picture once" if _is_balanced(recipe) else "it has several layers"
+
+
 def _train_alone(way: Way, recipe: Recipe, screen: Screen) -> None:
-    changes = {"epochs": _HEAD_EPOCHS, "optimizer": "adamw", "learning_rate": _HEAD_RATE, "schedule": "onecycle"}
+    changes: dict[str, object] = {
+        "epochs": _HEAD_EPOCHS,
+        "optimizer": "adamw",
+        "learning_rate": _HEAD_RATE,
+        "schedule": "onecycle",
+    }
+    changes |= {"warmup": None, "ema": 0.0}
     history = fit(way.learner, Parts(way.train, way.val), recipe.model_copy(update=changes))
     screen.say(
-        f"head: it has several layers, so it was trained alone for {_HEAD_EPOCHS} epochs first; "
+        f"head: {_why_not_solved(recipe)}, so it was trained alone for {_HEAD_EPOCHS} epochs first; "
         f"val accuracy {history[-1].val_accuracy:.2%}"
     )

@@ -22,15 +22,17 @@ from filelock import Timeout
 from saccade.data.batches import Batches
 from saccade.data.cache import cache_folder
 from saccade.data.listing import TEST, TRAIN, VAL
-from saccade.engine import choose_precision
 from saccade.evaluation.evaluate import Judge
 from saccade.models.network import Network
 from saccade.models.summary import LayerTable, layer_table
+from saccade.modes import Notes, choose_precision
 from saccade.recipe import Recipe
 from saccade.screen import Bar, Screen
-from saccade.training.loop import BatchSource
-from saccade.training.precision import Rounded
+from saccade.training.distributed import decided, in_turn, largest
+from saccade.training.exchange import gathered, share_of
+from saccade.training.in_mode import InMode
 from saccade.training.prefix import CachedBatches, Prefix, Tail, fill_store, layout_of
+from saccade.training.sources import BatchSource
 from saccade.training.store import FeatureStore, Layout, MemoryStore, make_room
 
 _GIB = 2**30
@@ -51,13 +53,13 @@ class Way(NamedTuple):
 
     Attributes:
         network: the whole of it.
-        learner: the network itself, or what follows its frozen prefix; Rounded where it computes in bfloat16.
+        learner: the network itself, or what follows its frozen prefix; InMode where another mode is faster.
         share: of the network's work that an epoch costs.
         prefix: None where nothing is kept.
     """
 
     network: Network
-    learner: Network | Tail | Rounded
+    learner: Network | Tail | InMode
     train: BatchSource
     val: BatchSource
     test: BatchSource
@@ -91,21 +93,23 @@ def keep_frozen(network: Network, pixels: Pixels, recipe: Recipe, screen: Screen
     if refusal:
         screen.say(f"frozen stages are computed anew in every epoch: {refusal}")
         return ordinary
-    prefix = Prefix(network, _precision(network, pixels, recipe))
+    prefix = Prefix(network, decided(lambda: _precision(network, pixels, recipe)))
     wanted = _wanted(network, prefix, pixels, recipe)
     layouts = [layout_of(each.prefix, each.pixels) for each in wanted]
     folder = cache_folder() / "features"
     total, room = sum(layout.num_bytes for layout in layouts), _room(folder)
-    if total > min(recipe.cache_budget * _GIB, room):
+    if largest(total > min(recipe.cache_budget * _GIB, room)):  # on any of the machines
         screen.warn(f"frozen stages are computed anew in every epoch: {_too_large(total, room, recipe)}")
         return ordinary
     share = _share(layer_table(network), prefix)
     screen.say(_plan_in_words(prefix, wanted, total, recipe, share))
     stores = [_store(folder, each, layout, pixels, recipe) for each, layout in zip(wanted, layouts, strict=True)]
     keep = frozenset(store.folder.name for store in stores)
-    missing = sum(store.layout.num_bytes for store in stores if not store.folder.exists())
-    make_room(folder, missing, int(recipe.cache_budget * _GIB), keep)
-    if not _fill(wanted, stores, screen):
+    with in_turn():
+        missing = sum(store.layout.num_bytes for store in stores if not store.folder.exists())
+        make_room(folder, missing, int(recipe.cache_budget * _GIB), keep)
+        filled = _fill(wanted, stores, screen)
+    if largest(not filled):
         return ordinary
     return _cached(network, prefix, wanted, stores, pixels)._replace(share=share)
 
@@ -142,7 +146,7 @@ def judging_ways(way: Way, best: Network) -> dict[str, Judge]:
         best: frozen like the network that was trained.
     """
     learner: Network | Tail = best if way.prefix is None else Tail(Prefix(best, way.prefix.dtype))
-    return {VAL: Judge(learner, way.val), TEST: Judge(learner, way.test)}
+    return {part: Judge(gathered(learner), share_of(shown)) for part, shown in ((VAL, way.val), (TEST, way.test))}
 
 
 def _does_not_pay(recipe: Recipe, pixels: Pixels) -> str:
@@ -153,6 +157,8 @@ def _does_not_pay(recipe: Recipe, pixels: Pixels) -> str:
         return "augment_with can do anything, so nobody knows whether what was kept is still what it does"
     if pixels.train.mixing is not None:
         return "--mixup and --cutmix mix pixels, and what follows the frozen stages would be another mixture"
+    if pixels.train.sides:
+        return "--small-first shows them pictures of other sizes"
     fresh = pixels.train.view_of(1) != 0 and recipe.views == 0
     if fresh:
         return "each shows fresh random pictures (--views 5 would keep five views of each, and be faster)"
@@ -170,9 +176,8 @@ def _precision(network: Network, pixels: Pixels, recipe: Recipe) -> torch.dtype:
     sample = pixels.train.pictures(pixels.train.rows[:_SAMPLE], 0)
     stages = Prefix(network, torch.float32).num_stages
     key = f"{network.spec.model}, {stages} stages, {tuple(sample.shape[1:])} on {sample.device.type}"
-    return choose_precision(
-        recipe.precision, lambda dtype: Prefix(network, dtype)(sample), key, cache_folder() / "engine.json"
-    )
+    notes = Notes(cache_folder() / "engine.json", key)
+    return choose_precision(recipe.precision, lambda dtype: Prefix(network, dtype)(sample), notes)
 
 
 def _wanted(network: Network, prefix: Prefix, pixels: Pixels, recipe: Recipe) -> list[_Wanted]:

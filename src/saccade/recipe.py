@@ -18,7 +18,14 @@ T = TypeVar("T")
 Augment = Literal["none", "light", "standard", "strong"]
 Fit = Literal["squash", "crop", "pad"]
 Policy = Literal["none", "randaugment", "trivial"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
+MemoryLayout = Literal["auto", "channels_last", "contiguous"]
+Compile = Literal["auto", "on", "off"]
+Schedule = Literal["onecycle", "cosine", "step", "triangle", "plateau", "constant", "own"]
+Balance = Literal["none", "balanced"]
+Sampling = Literal["plain", "balanced"]
+Metric = Literal["val_loss", "val_accuracy"]
+Looks = Literal["none", "flip", "shifts"]
 
 # How far each strength goes: flip probability, shift (share of the side), rotation (degrees), zoom (share), colours
 # (shares), probability of erasing. "light" is safe for pictures whose left and right differ, such as digits and text.
@@ -37,7 +44,7 @@ STRENGTHS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 # Highest learning rate and weight decay of each optimizer, where the recipe names none.
 OPTIMIZER_DEFAULTS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"adamw": (1e-3, 1e-2), "adam": (1e-3, 0.0), "sgd": (5e-2, 5e-4), "rmsprop": (1e-3, 0.0)}
+    {"adamw": (1e-3, 1e-2), "adam": (1e-3, 0.0), "sgd": (5e-2, 5e-4), "rmsprop": (1e-3, 0.0), "muon": (0.2, 0.0)}
 )
 
 
@@ -68,7 +75,9 @@ class Recipe(BaseModel):
 
     augment: Augment = Field("light", description="random changes while training: none, light, standard, strong")
     flip: float | None = Field(None, ge=0, le=1, description="probability of mirroring left and right")
+    flip_turns: bool = Field(False, description="with flip 0.5: a picture is mirrored in every second epoch exactly")
     shift: float | None = Field(None, ge=0, lt=1, description="largest shift, as a share of width and height")
+    whole_pixels: bool = Field(False, description="shift by whole pixels, so that nothing is blurred")
     rotation: float | None = Field(None, ge=0, le=180, description="largest turn either way, in degrees")
     zoom: float | None = Field(None, ge=0, lt=1, description="0.2 enlarges or reduces by up to a fifth")
     fill: Literal["nearest", "constant"] = Field("nearest", description="what a shift or turn lets in at the edge")
@@ -91,27 +100,89 @@ class Recipe(BaseModel):
         description="fixed random views per picture, kept and cycled through; 0: fresh ones each epoch",
     )
 
+    small_first: str | None = Field(
+        None, min_length=1, description="sides of the pictures in the first epochs, such as 20,20,24; then image_size"
+    )
     epochs: int = Field(20, ge=1, le=100_000, description="how often every training picture is seen")
     batch_size: int = Field(64, ge=1, le=65_536, description="pictures per update")
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = Field("adamw", description="how weights are updated")
+    accumulate: int = Field(
+        1, ge=1, le=65_536, description="pieces in which a batch goes through the network, where memory is short"
+    )
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] = Field(
+        "adamw", description="how weights are updated; muon: convolutions followed by BatchNorm, the rest by sgd"
+    )
     learning_rate: float | None = Field(
         None, gt=0, le=10, description="highest rate; default: by optimizer and network"
     )
     depth_rate: float = Field(
         1.0, gt=0, le=1, description="the first stage's rate as a share of the head's; between them it falls evenly"
     )
+    bias_rate: float = Field(
+        1.0, gt=0, le=10_000, description="rate of the stages' biases and norms as a multiple of the other weights'"
+    )
+    head_rate: float = Field(1.0, gt=0, le=10_000, description="rate of the head as a multiple of the stages'")
     weight_decay: float | None = Field(None, ge=0, le=1, description="pull towards zero; default: by optimizer")
-    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd (Nesterov) and rmsprop")
-    schedule: Literal["onecycle", "cosine", "plateau", "constant"] = Field(
-        "onecycle", description="how the rate changes; plateau: ×0.2 after 5 epochs without a better val loss"
+    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd and muon (Nesterov) and rmsprop")
+    schedule: Schedule = Field(
+        "onecycle",
+        description="how the rate changes: onecycle, cosine, step, triangle, constant, or plateau: ×0.2 after 5 epochs "
+        "without a better val loss; own: a function, from Python only",
+    )
+    warmup: float | None = Field(
+        None,
+        ge=0,
+        le=100_000,
+        description="epochs in which the rate rises; default: a fifth of onecycle and triangle, else none",
+    )
+    step_epochs: str | None = Field(
+        None, min_length=1, description="when schedule step falls: after epochs 30,60 or every-30; default: each third"
+    )
+    step_factor: float = Field(0.1, gt=0, lt=1, description="what schedule step multiplies the rate by")
+    clip_norm: float = Field(0.0, ge=0, description="longest gradient, of all weights together; 0: as it is")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="judge and keep a moving average of the weights; usual: 0.999; 0: not at all"
+    )
+    l2: str | None = Field(
+        None, min_length=1, description="pull of single stages or layers of the head: block3=1e-4,fc1=1e-3"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of certainty taken from the label")
+    class_weights: Balance = Field("none", description="balanced: in the loss every class counts the same")
+    sampling: Sampling = Field(
+        "plain", description="balanced: an epoch shows every class equally often, rare pictures again and again"
+    )
+    best_by: Metric | None = Field(
+        None,
+        description="what is better, for best weights, patience and plateau: val_loss or val_accuracy; default: accuracy "
+        "for the weights, loss for the others",
+    )
+    tta: Looks = Field(
+        "none", description="judge also by several looks at a picture: flip, its mirror too; shifts, and a pixel aside"
+    )
+    min_accuracy: float = Field(
+        0.0, ge=0, lt=1, description='predict says "not sure" where its answers are right less often; 0: never'
+    )
     patience: int | None = Field(
         None, ge=0, description="stop after so many epochs without a better val loss; 0 never; default: by schedule"
     )
+    tensorboard: bool = Field(False, description="write tb/ into the run folder, for TensorBoard")
 
-    val_share: float = Field(0.2, gt=0, lt=0.9, description="share set aside to watch training, where none is given")
+    val_share: float = Field(
+        0.2,
+        ge=0,
+        lt=0.9,
+        description="share set aside to watch training, where none is given; 0: some it learns from watch",
+    )
     test_share: float = Field(0.2, gt=0, lt=0.9, description="share set aside for the end, where none is given")
+    split_seed: int | None = Field(
+        None, ge=0, le=2**32 - 1, description="decides who learns, watches and judges; default: as --seed"
+    )
+    folds: int = Field(
+        0, ge=0, le=1000, description="cross-validation: cut all pictures into so many parts; 0: not at all"
+    )
+    fold: int = Field(1, ge=1, le=1000, description="with --folds: the part that judges, from 1")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="learn from this share of the training pictures only; for a learning curve"
+    )
     group_by: str | None = Field(
         None,
         min_length=1,
@@ -131,7 +202,14 @@ class Recipe(BaseModel):
 
     prefix_cache: bool = Field(True, description="compute frozen stages once per picture and view, not every epoch")
     cache_budget: float = Field(8.0, gt=0, description="GiB that all kept features may have on disk and in memory")
-    precision: Precision = Field("auto", description="layers compute in float32, bfloat16, or auto: the fastest safe")
+    sync_batch_norm: bool = Field(
+        False, description="several processes (torchrun) on GPUs: BatchNorm over the pictures of all, not of each"
+    )
+    precision: Precision = Field(
+        "auto", description="layers compute in float32, bfloat16, tf32 (NVIDIA), or auto: the fastest safe, by timing"
+    )
+    layout: MemoryLayout = Field("auto", description="pictures in memory: channels_last, contiguous, or auto: timed")
+    compile: Compile = Field("auto", description="torch.compile: on, off, auto: timed where a run takes hours")
     checkpoint_minutes: float = Field(
         10.0, ge=0, description="save the state so often within epochs too; --resume goes on from it"
     )
@@ -147,6 +225,7 @@ class Recipe(BaseModel):
         patience = 10 if self.schedule in ("plateau", "constant") else 0
         defaults = {
             **STRENGTHS[self.augment],
+            "split_seed": self.seed,
             "learning_rate": rate,
             "weight_decay": decay,
             "patience": patience,

@@ -1,15 +1,13 @@
-"""Which run goes on, whether it still is what it was, and who is in charge of it.
+"""Which run goes on, and whether it still is what it was.
 
-training/resume.py brings the state back; safekeeping.py writes what a run folder holds.
+training/resume.py brings the state back; safekeeping.py writes what a run folder holds; charge.py says who trains it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,13 +17,12 @@ import numpy.typing as npt
 
 from saccade.data.pack import Pack
 from saccade.errors import UsageError
-from saccade.locking import locked
 from saccade.presets import ADVICE, make_recipe
 from saccade.recipe import STRENGTHS, Recipe
 from saccade.results import cut_rows
 from saccade.runs import RunFolder
-from saccade.screen import RecordingScreen, Screen
-from saccade.training.checkpoint import Checkpoint, CheckpointFolder
+from saccade.screen import Screen
+from saccade.training.checkpoint import Checkpoint
 
 NEWEST = "newest"
 # Fields that change how long a run takes and where, but not what it learns.
@@ -69,6 +66,10 @@ class Begun(NamedTuple):
     changes: tuple[str, ...] = ()
     checkpoint: Checkpoint | None = None
     allow_change: bool = False
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.run.is_finished
 
     @property
     def seconds(self) -> float:
@@ -245,55 +246,3 @@ def _picture_changes(
         if names:
             found.append(f"{len(names)} pictures are {what}, among them {min(names)}")
     return found or ["pictures of the same names have other content or other classes"]
-
-
-class Charge:
-    """Being the one process that trains a run: its lock, its log, and a word on how to go on for who interrupts it.
-
-    Args:
-        place: where runs are made.
-        log: every line of it goes into the run's log.txt too, once there is one.
-    """
-
-    def __init__(self, place: Place, log: RecordingScreen) -> None:
-        self.place = place
-        self.log = log
-        self._run: RunFolder | None = None
-        self._held = ExitStack()
-
-    def __enter__(self) -> Charge:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyboardInterrupt | SystemExit) and self._run is not None and self._run.is_begun:
-            self.log.say(f"go on with it: saccade train --resume {shlex.quote(str(self._run.path))}")
-        self._held.close()
-
-    def take(self, run: RunFolder) -> None:
-        """From now on.
-
-        Raises:
-            ResourceError: another process is training this run.
-        """
-        self._held.enter_context(locked(run.lock_path))
-        self._run = run
-        self.log.write_to(run.log_path)
-
-    def take_up(self, begun: Begun | None) -> Begun | None:
-        """A run that was begun before: look for its newest whole checkpoint, and say what will happen.
-
-        Raises:
-            ResourceError: another process is training this run.
-            RunError: all checkpoints are damaged, or one was written by a newer version.
-        """
-        if begun is None:
-            return None
-        self.take(begun.run)
-        for change in begun.changes:
-            self.log.warn(f"going on although: {change}")
-        checkpoint = CheckpointFolder(begun.run.checkpoint_path).newest(self.log.warn)
-        if checkpoint is None:
-            self.log.say(f"{begun.run.path} was interrupted before its first checkpoint: it begins anew")
-        else:
-            self.log.say(f"{begun.run.path} goes on from {checkpoint.path.name}")
-        return begun._replace(checkpoint=checkpoint)

@@ -27,15 +27,18 @@ from saccade.screen import Screen
 from saccade.training.callbacks import EpochResult
 from saccade.training.checkpoint import Checkpoint, CheckpointFolder
 from saccade.training.disk_keeper import DiskKeeper, Surroundings
-from saccade.training.precision import Rounded
-from saccade.training.progress import BatchPlace
+from saccade.training.distributed import leads
+from saccade.training.in_mode import InMode
+from saccade.training.progress import BatchPlace, Keeper
 
 # Numbers that an optimizer keeps per parameter, at most.
-_NUM_STATES = MappingProxyType({"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1})
+_NUM_STATES = MappingProxyType({"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1, "muon": 1})
 
 
 class RunWriter:
     """Writes rows and weights into a run folder; what the disk refuses is kept in memory and tried again.
+
+    Of several processes that train together the leader writes; in the others nothing is written.
 
     Args:
         run: the folder.
@@ -79,6 +82,8 @@ class RunWriter:
         Raises:
             ResourceError: something could not be written.
         """
+        if not leads():
+            return
         try:
             self.ready()
             self.run.save_weights("last", self.trained)
@@ -119,7 +124,8 @@ class RunWriter:
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:
         try:
-            write()
+            if leads():
+                write()
         except (OSError, ResourceError) as error:
             self.screen.warn(
                 f"{what} could not be written ({_reason(error)}); the training goes on, and it is tried again"
@@ -135,7 +141,7 @@ def _reason(error: OSError | ResourceError) -> str:
 def about_run(recipe: Recipe, pictures: Mapping[str, str], way: Way) -> dict[str, Any]:
     """What a checkpoint says of its origin, so that a change is noticed."""
     kept = "nothing" if way.prefix is None else str(way.prefix.dtype).removeprefix("torch.")
-    training = "bfloat16" if isinstance(way.learner, Rounded) else "float32"
+    training = str(way.learner.mode) if isinstance(way.learner, InMode) else "float32"
     return {
         "recipe": recipe.model_dump(mode="json"),
         "pictures": dict(pictures),
@@ -143,8 +149,8 @@ def about_run(recipe: Recipe, pictures: Mapping[str, str], way: Way) -> dict[str
     }
 
 
-def make_keeper(begun: Begun, writer: RunWriter, pixels: Batches, pack: Pack, about: Mapping[str, Any]) -> DiskKeeper:
-    """What keeps the state of a run.
+def make_keeper(begun: Begun, writer: RunWriter, pixels: Batches, pack: Pack, about: Mapping[str, Any]) -> Keeper:
+    """What keeps the state of a run; nothing in a process that does not lead.
 
     Args:
         begun: the run, and the checkpoint it goes on from.
@@ -163,6 +169,8 @@ def make_keeper(begun: Begun, writer: RunWriter, pixels: Batches, pack: Pack, ab
         ]
         return str(begun.run.write_accused(rows)) if rows else ""
 
+    if not leads():
+        return Keeper()
     if begun.checkpoint is not None:
         then, now = begun.checkpoint.values["about"]["computed_in"], about["computed_in"]
         changes = [f"{what}: {then[what]} then, {now[what]} now" for what in now if then[what] != now[what]]
@@ -194,6 +202,8 @@ def check_space(run: RunFolder, network: Network, recipe: Recipe, screen: Screen
     Raises:
         ResourceError: not even the weights fit.
     """
+    if not leads():
+        return
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     learning = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     checkpoint = weights + _NUM_STATES[recipe.optimizer] * learning
@@ -215,13 +225,15 @@ def _size(num_bytes: int) -> str:
     return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
 
 
-def end_run(run: RunFolder, keeper: DiskKeeper | None) -> None:
+def end_run(run: RunFolder, keeper: Keeper | None) -> None:
     """The run is judged: its checkpoints have done their work.
 
     Raises:
         ResourceError: not one of them could ever be written.
     """
-    if keeper is not None and keeper.num_failed and not keeper.num_saved and keeper.resumed is None:
+    if not leads():
+        return
+    if isinstance(keeper, DiskKeeper) and keeper.num_failed and not keeper.num_saved and keeper.resumed is None:
         raise ResourceError(
             f"the run is complete, but none of its {keeper.num_failed} checkpoints could be written",
             where=str(run.checkpoint_path),

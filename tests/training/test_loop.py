@@ -12,16 +12,20 @@ from torch import Tensor
 
 from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
+from saccade.metrics import Tally
 from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
 from saccade.training.callbacks import Callback, EarlyStopping, EpochResult, KeepWeights
-from saccade.training.loop import Parts, _Statistics, fit, validate
+from saccade.training.loop import Beside, fit
+from saccade.training.loss import AUXILIARY_WEIGHT, Objective, loss_of
+from saccade.training.norms import Statistics
 from saccade.training.optimizer import make_optimizer
 from saccade.training.progress import own_generators
 from saccade.training.schedule import PLATEAU_FACTOR, make_schedule
-from saccade.training.step import AUXILIARY_WEIGHT, loss_of
+from saccade.training.sources import Parts
+from saccade.training.validation import validate
 
 CPU = torch.device("cpu")
 
@@ -40,6 +44,10 @@ def _network() -> Network:
 
 def _recipe(**changes: object) -> Recipe:
     return make_recipe("scratch", {"epochs": 3, **changes}).resolved()
+
+
+def _validation(loss: float, accuracy: float = 0.5) -> Tally:
+    return Tally(round(100 * accuracy), 100, 100 * loss)
 
 
 def _result(epoch: int, val_loss: float, val_accuracy: float = 0.5) -> EpochResult:
@@ -78,7 +86,7 @@ def test_loss_adds_auxiliary_classifiers_at_their_weight() -> None:
     outputs = network.training_outputs(images)
     parts = [F.cross_entropy(logits, labels) for logits in outputs.auxiliary.values()]
     expected = F.cross_entropy(outputs.logits, labels) + AUXILIARY_WEIGHT * (parts[0] + parts[1])
-    torch.testing.assert_close(loss_of(network, outputs, labels, 0.0), expected)
+    torch.testing.assert_close(loss_of(network, outputs, labels, Objective()), expected)
 
 
 def test_loss_adds_the_l2_of_the_stages_that_have_it() -> None:
@@ -88,7 +96,7 @@ def test_loss_adds_the_l2_of_the_stages_that_have_it() -> None:
     kernels = [network.stages.get_submodule(stage).conv.weight for stage in network.l2]
     penalty = sum(1e-4 * kernel.square().sum() for kernel in kernels)
     expected = F.cross_entropy(outputs.logits, labels) + penalty
-    torch.testing.assert_close(loss_of(network, outputs, labels, 0.0), expected)
+    torch.testing.assert_close(loss_of(network, outputs, labels, Objective()), expected)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
@@ -120,7 +128,7 @@ def test_schedule_lasts_for_every_step_of_the_training(schedule: str, epochs: in
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             moving.after_step()
-        moving.after_epoch(1.0)
+        moving.after_epoch(_validation(1.0))
     assert all(0 < rate <= 0.1 + 1e-12 for rate in rates)
 
 
@@ -144,7 +152,7 @@ def test_plateau_reduces_after_five_epochs_without_a_better_loss() -> None:
     moving = make_schedule(optimizer, recipe, 1)
     rates = []
     for loss in [1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]:
-        moving.after_epoch(loss)
+        moving.after_epoch(_validation(loss))
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1] * 6 + [0.1 * PLATEAU_FACTOR] * 2)
 
@@ -173,7 +181,7 @@ def test_every_callback_is_told_even_when_one_asks_to_stop() -> None:
             return True
 
     counters = [Counter(), Counter()]
-    history = fit(_network(), Parts(_batches(learn=True), _batches(learn=False)), _recipe(), counters)
+    history = fit(_network(), Parts(_batches(learn=True), _batches(learn=False)), _recipe(), Beside(counters))
     assert ([counter.told for counter in counters], len(history)) == ([1, 1], 1)
 
 
@@ -201,7 +209,7 @@ def test_rates_without_depth_are_all_the_same() -> None:
 def test_e01_statistics_of_batch_norm_are_brought_back() -> None:
     network = build_network(NetworkSpec("resnet18_cifar", 3, 32, 3)).train()
     before = {name: value.clone() for name, value in network.named_buffers()}
-    statistics = _Statistics(network)
+    statistics = Statistics(network)
     statistics.keep()
     network(torch.full((2, 3, 32, 32), torch.nan))
     assert any(value.isnan().any() for value in network.buffers())

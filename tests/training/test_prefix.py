@@ -18,8 +18,9 @@ from saccade.models.network import Network, NetworkSpec
 from saccade.presets import make_recipe
 from saccade.training.callbacks import EpochResult
 from saccade.training.freeze import freeze
-from saccade.training.loop import Parts, fit
+from saccade.training.loop import fit
 from saccade.training.prefix import CachedBatches, Prefix, Tail, fill_store, layout_of, num_frozen
+from saccade.training.sources import Parts
 from saccade.training.store import FeatureStore
 
 STANDARD = Augmentation(flip=0.5, shift=0.1, rotation=15, zoom=0.1)

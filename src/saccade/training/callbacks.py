@@ -6,6 +6,8 @@ To write one, subclass `Callback` and override what is needed:
         def after_epoch(self, result: EpochResult) -> bool:
             return result.val_accuracy >= 0.90
 
+    saccade.train("animals/", callbacks=[StopAtNinety()])
+
 One that remembers something also overrides `state` and `set_state`, so that it still knows after an interruption.
 """
 
@@ -16,18 +18,26 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from saccade.metrics import Tally
+from saccade.recipe import Metric
 
 _REFRESH_SECONDS = 0.2
 
 
 class StepPosition(NamedTuple):
-    """Where a training stands after an update: epochs count from 1, pictures within the epoch."""
+    """Where a training stands after an update: epochs count from 1, pictures within the epoch.
+
+    `step` counts the updates of the whole training, from 1; `learning_rate` is that of the update.
+    """
 
     epoch: int
     num_epochs: int
     pictures_done: int
     num_pictures: int
+    step: int = 0
+    learning_rate: float = 0.0
 
 
 class EpochResult(NamedTuple):
@@ -46,12 +56,18 @@ class EpochResult(NamedTuple):
 class Callback:
     """Does nothing and never stops; the parent of those that do."""
 
+    def begin(self, network: nn.Module, step: int) -> None:
+        """Training begins, or goes on, after so many updates; the network is the one that learns, in place."""
+
     def after_step(self, position: StepPosition, read: Callable[[], Tally]) -> None:
         """An update was made. `read` gives the epoch's sums so far; on a GPU that waits for it, so call it seldom."""
 
     def after_epoch(self, result: EpochResult) -> bool:
         """An epoch was trained and validated. True asks to stop."""
         return False
+
+    def end(self) -> None:
+        """No step will follow, whether the training is finished or was interrupted."""
 
     def state(self) -> dict[str, Any]:
         """What it remembers, as plain JSON values; a checkpoint keeps it."""
@@ -62,38 +78,46 @@ class Callback:
 
 
 class EarlyStopping(Callback):
-    """Stop after `patience` epochs in a row without a lower validation loss."""
+    """Stop after `patience` epochs in a row without a better validation: a lower loss, or a higher accuracy."""
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, by: Metric = "val_loss") -> None:
         self.patience = patience
-        self.best = math.inf
+        self.by: Metric = by
+        self.best = math.inf  # lower is better: an accuracy is counted down from zero
         self.waited = 0
 
     def after_epoch(self, result: EpochResult) -> bool:
         """Count the epochs since the last improvement."""
-        if result.val_loss < self.best:
-            self.best, self.waited = result.val_loss, 0
+        reached = result.val_loss if self.by == "val_loss" else -result.val_accuracy
+        if reached < self.best:
+            self.best, self.waited = reached, 0
         else:
             self.waited += 1
         return self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """The lowest loss, and the epochs since."""
-        return {"best": self.best, "waited": self.waited}
+        """The best so far, and the epochs since."""
+        return {"best": self.best, "waited": self.waited, "by": self.by}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """The lowest loss, and the epochs since."""
-        self.best, self.waited = state["best"], state["waited"]
+        """The best so far, and the epochs since; what another metric said is forgotten."""
+        if state.get("by", "val_loss") == self.by:
+            self.best, self.waited = state["best"], state["waited"]
 
 
 class KeepWeights(Callback):
     """Have the weights written: `last` after every epoch, `best` when validation was better than ever before.
 
-    Better means a higher validation accuracy, or the same accuracy at a lower loss.
+    Better means a higher validation accuracy, or the same accuracy at a lower loss; by val_loss it is the other way
+    round. Where nothing independent watches, `last_is_best`: then every epoch's weights are the best so far.
     """
 
-    def __init__(self, save: Callable[[str], None]) -> None:
+    def __init__(
+        self, save: Callable[[str], None], by: Metric = "val_accuracy", *, last_is_best: bool = False
+    ) -> None:
         self.save = save
+        self.last_is_best = last_is_best
+        self.by: Metric = by
         self.best = (-math.inf, -math.inf)
         self.best_epoch = 0
 
@@ -101,19 +125,22 @@ class KeepWeights(Callback):
         """Write what is due."""
         self.save("last")
         reached = (result.val_accuracy, -result.val_loss)
-        if reached > self.best:
+        if self.by == "val_loss":
+            reached = (reached[1], reached[0])
+        if reached > self.best or self.last_is_best:
             self.best, self.best_epoch = reached, result.epoch
             self.save("best")
         return False
 
     def state(self) -> dict[str, Any]:
         """What was reached, and when."""
-        return {"best": list(self.best), "best_epoch": self.best_epoch}
+        return {"best": list(self.best), "best_epoch": self.best_epoch, "by": self.by}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """What was reached, and when."""
-        accuracy, loss = state["best"]
-        self.best, self.best_epoch = (accuracy, loss), state["best_epoch"]
+        """What was reached, and when; what another metric said is forgotten."""
+        if state.get("by", "val_accuracy") == self.by:
+            first, second = state["best"]
+            self.best, self.best_epoch = (first, second), state["best_epoch"]
 
 
 class Log(Callback):

@@ -115,6 +115,11 @@ class DiskKeeper(Keeper):
             + ("the state is saved" if saved else "the last checkpoint stays as it is")
         )
 
+    def keep_now(self, training: Training) -> None:
+        """Now."""
+        if not training.progress.not_finite:
+            self._save(training)
+
     def go_back(self, training: Training) -> bool:
         """To the newest checkpoint."""
         try:
@@ -137,7 +142,8 @@ class DiskKeeper(Keeper):
     def _save(self, training: Training) -> bool:
         began = self._last = time.monotonic()
         snapshot = gather(training)
-        if not all(bool(tensor.isfinite().all()) for tensor in training.module.state_dict().values()):
+        average = () if training.average is None else training.average.kept.values()
+        if not all(bool(tensor.isfinite().all()) for tensor in (*training.module.state_dict().values(), *average)):
             return False  # the next step will notice, and go back to a checkpoint that is better than this one
         try:
             self.around.ready()

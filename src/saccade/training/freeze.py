@@ -104,7 +104,7 @@ def freeze(network: Freezable, train: str, *, keep_statistics: bool = False) -> 
     frozen = [
         name
         for number, (name, stage) in enumerate(stages.items())
-        if name not in chosen and (number < first or _has_parameters(stage))
+        if name not in chosen and (number < first or has_parameters(stage))
     ]
     for name, stage in stages.items():
         stage.requires_grad_(name not in frozen)
@@ -123,11 +123,17 @@ def choose_stages(stages: dict[str, nn.Module], train: str) -> list[str]:
     Raises:
         RecipeError: a part of it fits none; the nearest are named.
     """
-    names = [name for name, stage in stages.items() if _has_parameters(stage)]
+    names = [name for name, stage in stages.items() if has_parameters(stage)]
     chosen: set[str] = set()
     for pattern in train.split(","):
         chosen.update(_fitting(pattern.strip(), names))
     return [name for name in names if name in chosen]
+
+
+def stages_called(pattern: str, names: Sequence[str]) -> list[str]:
+    """Those that a name or pattern means: `layer4` is layer4_0, layer4_1 ...; `layer4.1` is layer4_1."""
+    flat = pattern.replace(".", "_")
+    return [name for name in names if fnmatchcase(name, flat) or (flat and name.startswith(f"{flat}_"))]
 
 
 def _fitting(pattern: str, names: Sequence[str]) -> Iterable[str]:
@@ -138,11 +144,10 @@ def _fitting(pattern: str, names: Sequence[str]) -> Iterable[str]:
     last = _LAST.fullmatch(pattern)
     if last and 1 <= int(last[1]) <= len(names):
         return names[-int(last[1]) :]
-    flat = pattern.replace(".", "_")
-    found = [name for name in names if fnmatchcase(name, flat) or (flat and name.startswith(f"{flat}_"))]
+    found = stages_called(pattern, names)
     if found:
         return found
-    near = difflib.get_close_matches(flat, names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(pattern.replace(".", "_"), names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise RecipeError(
         f"no stage with parameters is called {pattern!r}",
@@ -152,7 +157,7 @@ def _fitting(pattern: str, names: Sequence[str]) -> Iterable[str]:
 
 
 def _report(network: Freezable, frozen: Collection[str]) -> FreezeReport:
-    named = [(name, stage) for name, stage in network.stages.named_children() if _has_parameters(stage)]
+    named = [(name, stage) for name, stage in network.stages.named_children() if has_parameters(stage)]
     everything = [*network.stages.parameters(), *network.auxiliary.parameters(), *network.head.parameters()]
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in everything]
     return FreezeReport(
@@ -170,7 +175,8 @@ def _has_batch_norm(stage: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in stage.modules())
 
 
-def _has_parameters(stage: nn.Module) -> bool:
+def has_parameters(stage: nn.Module) -> bool:
+    """Whether there is anything in it that could learn."""
     return any(True for _ in stage.parameters())
 
 

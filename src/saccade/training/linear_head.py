@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.metrics import Tally
-from saccade.training.loop import BatchSource
+from saccade.training.sources import BatchSource
 
 
 class Learner(Protocol):

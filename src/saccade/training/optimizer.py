@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from saccade.recipe import Recipe
-from saccade.training.step import Trainable
+from saccade.training.muon import Muon
+from saccade.training.trainable import Trainable
 
 
 def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
@@ -27,6 +28,8 @@ def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=rate, fused=fused)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=rate, fused=fused)
+    if recipe.optimizer == "muon":
+        return Muon(groups, rate, recipe.momentum)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=recipe.momentum)
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
@@ -36,21 +39,27 @@ def _groups(network: Trainable, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that learn, by rate and by whether they are decayed; the head's and those without a stage first."""
     rate, decay = _given(recipe.learning_rate), _given(recipe.weight_decay)
     by_kind: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    shares = _shares(network, recipe.depth_rate)
+    shares = _shares(network, recipe)
     for parameter in network.parameters():
         if parameter.requires_grad:
-            by_kind.setdefault((shares.get(parameter, 1.0), parameter.ndim > 1), []).append(parameter)
+            by_kind.setdefault((shares.get(parameter, recipe.head_rate), parameter.ndim > 1), []).append(parameter)
+    if recipe.optimizer == "muon":  # there the decay is what a step takes away at the highest rate, whatever that is
+        return [
+            {"params": parameters, "lr": rate * share, "weight_decay": decay / (rate * share)}
+            for (share, _), parameters in sorted(by_kind.items(), key=lambda item: item[0], reverse=True)
+        ]
     return [
         {"params": parameters, "lr": rate * share, "weight_decay": decay if is_decayed else 0.0}
         for (share, is_decayed), parameters in sorted(by_kind.items(), key=lambda item: item[0], reverse=True)
     ]
 
 
-def _shares(network: Trainable, depth_rate: float) -> dict[nn.Parameter, float]:
-    """The share of the rate that each stage's parameters get."""
+def _shares(network: Trainable, recipe: Recipe) -> dict[nn.Parameter, float]:
+    """The rate of each stage's parameters, as a multiple of the recipe's."""
     stages = list(network.stages)
     return {
-        parameter: depth_rate ** ((len(stages) - depth) / len(stages))
+        parameter: recipe.depth_rate ** ((len(stages) - depth) / len(stages))
+        * (recipe.bias_rate if parameter.ndim < 2 else 1.0)
         for depth, stage in enumerate(stages)
         for parameter in stage.parameters()
     }

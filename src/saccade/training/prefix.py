@@ -8,7 +8,7 @@ losses to rounding error, at the price of the rest alone. It knows networks thro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from saccade.training.step import Outputs, TrainingOutputs
 from saccade.training.store import FeatureStore, Layout, MemoryStore
+from saccade.training.trainable import Outputs, TrainingOutputs
 
 # Pixels of a batch for the prefix: 32 pictures of 224 pixels, more of smaller ones; a bound on memory.
 _BATCH_PIXELS = 32 * 224 * 224
@@ -69,8 +69,18 @@ class Pixels(Protocol):
     def num_batches(self) -> int:
         """In an epoch."""
 
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """How many pictures of the part each class has."""
+
     def plan(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, in order."""
+
+    def shared(self, rank: int, size: int) -> Pixels:
+        """The same batches, of each the share of one of several processes."""
+
+    def share_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The part of a batch that this process sees."""
 
     def view_of(self, epoch: int) -> int:
         """Which random view of its pictures an epoch shows; 0 is the pictures as they are."""
@@ -238,11 +248,20 @@ class CachedBatches:
         """In an epoch."""
         return self._pixels.num_batches
 
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """How many pictures of the part each class has."""
+        return self._pixels.class_counts
+
+    def shared(self, rank: int, size: int) -> CachedBatches:
+        """The same batches, of each the share of one of several processes."""
+        return CachedBatches(self._pixels.shared(rank, size), self._stores, self._device)
+
     def epoch(self, epoch: int, first: int = 0) -> Iterator[FeatureBatch]:
         """All pictures once, without those of the `first` batches."""
         view = self._pixels.view_of(epoch)
         store = self._stores[view]
-        for rows in islice(self._pixels.plan(epoch), first, None):
+        for rows in map(self._pixels.share_of, islice(self._pixels.plan(epoch), first, None)):
             features = as_given(store.rows(np.searchsorted(self._sorted, rows)))
             yield FeatureBatch(features.to(self._device, non_blocking=True), self._pixels.labels_of(rows))
 

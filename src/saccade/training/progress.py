@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.metrics import Tally
+from saccade.training.average import Average
 from saccade.training.callbacks import Callback
 from saccade.training.schedule import Schedule
 from saccade.training.step import StepResult
@@ -62,6 +63,7 @@ class Progress:
         not_finite: the batches in a row, up to now, whose loss was no finite number.
         num_skipped: how many of them there were in this epoch.
         halved: the rate was halved because of them.
+        pieces: in how many parts a batch goes through the network; more when memory has run out.
     """
 
     epoch: int = 1
@@ -73,6 +75,7 @@ class Progress:
     not_finite: list[BatchPlace] = field(default_factory=list)
     num_skipped: int = 0
     halved: bool = False
+    pieces: int = 1
 
     def next_epoch(self) -> None:
         """The epoch is over."""
@@ -91,6 +94,7 @@ class Training(NamedTuple):
     Attributes:
         module: the whole network, with what is frozen.
         steps_per_epoch: how many batches an epoch has.
+        average: of the weights; None where only the weights themselves count.
     """
 
     module: nn.Module
@@ -99,6 +103,7 @@ class Training(NamedTuple):
     callbacks: Sequence[Callback]
     progress: Progress
     steps_per_epoch: int
+    average: Average | None = None
 
     @property
     def device(self) -> torch.device:
@@ -120,6 +125,9 @@ class Keeper:
 
     def stopped(self, training: Training, name: str) -> None:
         """Keep the state now: the process is about to leave, for the reason of that name."""
+
+    def keep_now(self, training: Training) -> None:
+        """Keep the state now: how the training goes on has changed."""
 
     def go_back(self, training: Training) -> bool:
         """Bring back the last good state; False where there is none."""

@@ -1,8 +1,8 @@
 """The state of a training, into a checkpoint and back, so that it goes on as if nothing had been.
 
 Order and augmentation are functions of (seed, epoch, index), so the state is small: parameters and buffers, the
-optimizer's by the names of the parameters, the schedule, the callbacks, the position with its sums, and the generators
-that dropout draws from.
+optimizer's by the names of the parameters, the average of the weights where there is one, the schedule, the callbacks,
+the position with its sums, and the generators that dropout draws from.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from saccade.training.progress import (
     generator_states,
     set_generator_states,
 )
-from saccade.training.schedule import advance
+from saccade.training.schedule import advance, schedule_state, set_schedule_state
 
-_NETWORK, _OPTIMIZER, _SUMS, _GENERATORS = "network", "optimizer", "sums", "generators"
+_NETWORK, _OPTIMIZER, _SUMS, _GENERATORS, _AVERAGE = "network", "optimizer", "sums", "generators", "average"
 
 
 def gather(training: Training) -> Snapshot:
@@ -54,9 +54,12 @@ def gather(training: Training) -> Snapshot:
     values = {
         "position": _position_of(progress),
         "optimizer": {"kind": type(training.optimizer).__name__, "groups": groups, "state": others},
-        "schedule": training.schedule.scheduler.state_dict(),
+        "schedule": schedule_state(training.schedule),
         "callbacks": [[type(each).__name__, each.state()] for each in training.callbacks],
     }
+    if training.average is not None:
+        tensors |= {f"{_AVERAGE}/{name}": kept for name, kept in training.average.kept.items()}
+        values["average"] = {"num_updates": training.average.num_updates}
     return Snapshot(tensors, {key: _to_json(value) for key, value in values.items()})
 
 
@@ -83,8 +86,11 @@ def restore(training: Training, checkpoint: Checkpoint, *, exact: bool = True) -
     progress, position = training.progress, values["position"]
     sums = {name: tensor.to(training.device) for name, tensor in checkpoint.tensors_of(_SUMS).items()}
     _set_position(progress, position, sums)
+    if training.average is not None:
+        known = values.get("average", {"num_updates": 0})
+        training.average.set_state(checkpoint.tensors_of(_AVERAGE), known["num_updates"])
     if exact:
-        training.schedule.scheduler.load_state_dict(values["schedule"])
+        set_schedule_state(training.schedule, values["schedule"])
         return
     progress.begin_epoch_anew()
     progress.not_finite, progress.halved, progress.finished = [], False, False
@@ -153,12 +159,14 @@ def _position_of(progress: Progress) -> dict[str, Any]:
         "not_finite": [list(place) for place in progress.not_finite],
         "num_skipped": progress.num_skipped,
         "halved": progress.halved,
+        "pieces": progress.pieces,
     }
 
 
 def _set_position(progress: Progress, position: Mapping[str, Any], sums: Mapping[str, Tensor]) -> None:
     for name in ("epoch", "batch", "seconds", "seconds_before", "finished", "num_skipped", "halved"):
         setattr(progress, name, position[name])
+    progress.pieces = max(progress.pieces, position.get("pieces", 1))
     progress.not_finite = [BatchPlace(*place) for place in position["not_finite"]]
     progress.sums = Sums()
     progress.sums.num_pictures = position["num_pictures"]

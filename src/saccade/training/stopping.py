@@ -16,11 +16,12 @@ class StopRequest:
     """What was heard.
 
     Attributes:
-        number: of the signal; 0 while there was none.
+        number: of the signal; 0 while there was none. Of several processes one may hear it for all.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self._heard = False
 
     def __bool__(self) -> bool:
         return self.number != 0
@@ -32,10 +33,9 @@ class StopRequest:
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """The first signal is noted; a second one is obeyed at once."""
-        if self:
-            self.number = number
+        again, self._heard, self.number = self._heard, True, number
+        if again:
             self.leave()
-        self.number = number
 
     def leave(self) -> NoReturn:
         """End as this signal ends a program: exit code 130 for Ctrl-C, 143 for SIGTERM."""

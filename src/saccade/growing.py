@@ -1,0 +1,54 @@
+"""Smaller pictures in the first epochs: what is learned there is coarse, and costs a fraction."""
+
+from __future__ import annotations
+
+import torch
+
+from saccade.errors import RecipeError
+from saccade.models.network import Network, side_of
+from saccade.recipe import Recipe
+
+
+def early_sides(recipe: Recipe) -> tuple[int, ...]:
+    """The sides in the first epochs, an epoch each: `20,20,24` is (20, 20, 24); none where nothing is asked for.
+
+    Raises:
+        RecipeError: it is written otherwise.
+    """
+    if recipe.small_first is None:
+        return ()
+    try:
+        sides = tuple(int(part) for part in recipe.small_first.split(","))
+        if min(sides) < 1:
+            raise ValueError
+    except ValueError:
+        raise RecipeError(
+            f"the sides {recipe.small_first!r} cannot be read",
+            where="small_first",
+            remedy="write a side in pixels for each of the first epochs, such as 20,20,24,24,28",
+        ) from None
+    return sides
+
+
+@torch.no_grad()
+def check_early_sides(network: Network, recipe: Recipe) -> None:
+    """Refuse sides that the network cannot see.
+
+    Raises:
+        RecipeError: pictures of such a side leave a layer nothing to look at, or do not fit the head.
+    """
+    was_training, size = network.training, side_of(network.spec)
+    network.eval()
+    for side in sorted(set(early_sides(recipe))):
+        try:
+            fits = side <= size
+            network(torch.zeros(1, network.spec.in_channels, side, side, device=network.normalise.mean.device))
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise RecipeError(
+                f"{network.spec.model}, made for {size}×{size} pixels, cannot learn from pictures of {side}×{side}",
+                where="small_first",
+                remedy=f"choose sides up to {size}, larger small ones, or a head that averages: --head gap",
+            )
+    network.train(was_training)

@@ -1,0 +1,55 @@
+"""When memory runs out: how torch and Python say so, and what remains to be said to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from saccade.errors import ResourceError
+
+# torch's allocators on CPU, GPU and Apple's; C++; and oneDNN, which says no more than that (seen under a limit of
+# addresses: "could not create a primitive" for a convolution that has room with half as many pictures).
+_IN_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not execute a primitive",
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: that of a GPU, or the machine's own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _IN_WORDS)
+
+
+def too_little(where: str, error: BaseException) -> ResourceError:
+    """What is answered where even one picture at a time is too much; `error` is how torch said so."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return ResourceError(
+        f"the memory does not suffice, not even for one picture at a time ({said})",
+        where=where,
+        remedy="choose a smaller network or --image-size, let fewer stages learn (--train head), end what else uses "
+        "this memory, or take another --device",
+    )
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Where memory runs out within, say so in words.
+
+    Raises:
+        ResourceError: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise too_little(doing, error) from None
