@@ -1,0 +1,108 @@
+"""A comparison as a table: in the terminal, as text, and as a CSV file."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from saccade.data.cells import write_csv
+from saccade.evaluation.standings import Comparison, Standing
+
+_HEADER: tuple[str, ...] = (
+    "label",
+    "accuracy",
+    "low",
+    "high",
+    "behind_best",
+    "p",
+    "parameters_learning",
+    "parameters",
+    "seconds",
+)
+_HEADER += ("megabytes", "pictures_per_second", "runs")
+_WIDEST = 132
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The standings, the best first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for title in ("accuracy", "95 % interval", "behind the best", "chance?", "learns", "seconds", "MB", "pictures/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for standing in comparison.standings:
+        table.add_row(*_cells(standing))
+    return table
+
+
+def comparison_in_words(comparison: Comparison) -> str:
+    """The table and what it says, as text."""
+    text = StringIO()
+    console = Console(file=text, width=_WIDEST, highlight=False, no_color=True, markup=False)
+    console.print(comparison_table(comparison))
+    seeds = f", {comparison.num_seeds} seeds each" if comparison.num_seeds > 1 else ""
+    lines = [
+        *(line.rstrip() for line in text.getvalue().splitlines()),
+        "",
+        f"{comparison.in_words()}.",
+        f"Judged by {comparison.num_pictures:,} pictures{seeds}; always saying the biggest class: "
+        f"{comparison.baseline:.1%}. Intervals are over pictures{' and seeds' if seeds else ''}; "
+        "`chance?` is how often equally good ones would differ so much, corrected for all pairs.",
+    ]
+    if comparison.num_seeds == 2:
+        lines.append("Two seeds tell little about how much seeds matter: three or more do.")
+    return "\n".join(lines)
+
+
+def write_comparison_csv(path: Path, comparison: Comparison) -> Path:
+    """A row per recipe, the best first; shares as 0..1."""
+    write_csv(path, _HEADER, [_values(standing) for standing in comparison.standings])
+    return path
+
+
+def _cells(standing: Standing) -> tuple[str, ...]:
+    low, high = standing.interval
+    against, price = standing.against_best, standing.price
+    speed = price and price.pictures_per_second
+    return (
+        standing.label,
+        f"{standing.accuracy:.1%}",
+        f"{low:.1%} to {high:.1%}",
+        "" if against is None else f"{against.difference * 100:.1f} points",
+        "" if standing.p is None else _chance(standing.p),
+        "" if price is None else _count(price.learning),
+        f"{standing.seconds:,.0f}",
+        "" if price is None else f"{price.megabytes:,.1f}",
+        "" if not speed else f"{speed:,.0f}",
+    )
+
+
+def _chance(p: float) -> str:
+    if p < 0.001:
+        return "no (p < 0.001)"
+    return f"{'no' if p < 0.05 else 'can be'} (p {p:.3f})"
+
+
+def _count(parameters: int) -> str:
+    """`61,706`, `11.2 M`."""
+    return f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters:,}"
+
+
+def _values(standing: Standing) -> tuple[object, ...]:
+    against, price = standing.against_best, standing.price
+    return (
+        standing.label,
+        round(standing.accuracy, 6),
+        round(standing.interval.low, 6),
+        round(standing.interval.high, 6),
+        "" if against is None else round(against.difference, 6),
+        "" if standing.p is None else f"{standing.p:.4g}",
+        "" if price is None else price.learning,
+        "" if price is None else price.parameters,
+        round(standing.seconds, 2),
+        "" if price is None else round(price.megabytes, 2),
+        "" if price is None or price.pictures_per_second is None else round(price.pictures_per_second, 1),
+        " ".join(standing.accuracies),
+    )
