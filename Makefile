@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo check fix test bench bench-data bench-peers docs clean
+.PHONY: demo check fix test bench bench-data bench-peers bench-training docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -41,6 +41,9 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 bench-peers: $(VENV)/.installed $(PEERS)/.installed  ## transfer learning beside Keras and plain PyTorch; prints ratios
 	$(BIN)/python benchmarks/transfer.py --peers-python $(PEERS)/bin/python
+
+bench-training: $(VENV)/.installed $(PEERS)/.installed  ## training steps beside Keras and plain PyTorch; prints ratios
+	$(BIN)/python benchmarks/training.py --peers-python $(PEERS)/bin/python
 
 bench-data: $(VENV)/.installed $(PEERS)/.installed  ## decoding and augmenting beside torchvision, kornia, Keras
 	$(BIN)/python benchmarks/data.py --peers-python $(PEERS)/bin/python

@@ -24,7 +24,8 @@ def _loaded_by(code: str) -> set[str]:
 
 
 def test_public_names_are_those_written_down() -> None:
-    assert saccade.__all__ == ["Classifier", "Run", "SaccadeError", "__version__", "load", "train"]
+    names = ["Callback", "Classifier", "Findings", "Run", "SaccadeError", "__version__"]
+    assert [*names, "check", "compare", "load", "train"] == saccade.__all__
 
 
 @pytest.mark.parametrize("name", saccade.__all__)
@@ -51,7 +52,7 @@ def test_help_loads_neither_torch_nor_other_heavy_libraries() -> None:
 
 
 def test_python_arguments_of_train_are_the_fields_of_the_recipe() -> None:
-    own = {"pictures", "project", "name", "resume", "allow_change", "augment_with", "quiet"}
+    own = {"pictures", "project", "name", "resume", "allow_change", "augment_with", "callbacks", "quiet"}
     assert set(inspect.signature(train).parameters) - own == set(Recipe.model_fields)
 
 

@@ -15,12 +15,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from saccade.api import Classifier, Run, load, train
+    from saccade.api import Callback, Classifier, Run, check, compare, load, train
     from saccade.errors import SaccadeError
+    from saccade.use.findings import Findings
 
     __version__: str
 
-__all__ = ["Classifier", "Run", "SaccadeError", "__version__", "load", "train"]
+__all__ = [
+    "Callback",
+    "Classifier",
+    "Findings",
+    "Run",
+    "SaccadeError",
+    "__version__",
+    "check",
+    "compare",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -25,8 +25,8 @@ from saccade.presets import ADVICE, make_recipe
 from saccade.recipe import Recipe
 from saccade.screen import Screen
 from saccade.training.linear_head import HeadInputs, find_linear_head, head_inputs
-from saccade.training.loop import BatchSource
 from saccade.training.probe import ridge_sweep
+from saccade.training.sources import BatchSource
 
 MANY = 500  # pictures per class
 LIKE = 0.8  # of the way from guessing to always right

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
+from saccade.compare import TYPICAL, Compared, Plan
+from saccade.compare import compare as compare_recipes
 from saccade.data.augment import OwnChange
 from saccade.data.packing import Work
 from saccade.data.sources.given import Given, keep_given
 from saccade.engine import choose_device, num_cores
-from saccade.evaluation.evaluate import evaluate, reopen_pictures
-from saccade.metrics import Evaluation
+from saccade.evaluation.evidence import Evidence, judge_run
+from saccade.learning import Own
+from saccade.models.certainty import Certainty
 from saccade.pipeline import train as train_recipe
 from saccade.presets import ADVICE, make_recipe
-from saccade.recipe import Augment, Fit, Policy, Precision, Recipe
+from saccade.recipe import (
+    Augment,
+    Balance,
+    Compile,
+    Fit,
+    Looks,
+    MemoryLayout,
+    Metric,
+    Policy,
+    Precision,
+    Recipe,
+    Sampling,
+    Schedule,
+)
 from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen
+from saccade.training.callbacks import Callback as Callback
+from saccade.training.distributed import leads
+from saccade.training.shapes import OwnShape
+from saccade.use.check import Asked, check_pictures, open_looker
+from saccade.use.explain import Explanations
+from saccade.use.explain import explain as explain_pictures
+from saccade.use.explain_run import explain_classes, explain_mistakes, own_pictures
+from saccade.use.findings import Findings
+from saccade.use.heatmaps import Method, Question
 from saccade.use.predict import Picture, Predictions, expand, predict
 from saccade.use.pretrained import names_a_network, pretrained
 from saccade.use.report import write_report
@@ -34,6 +60,7 @@ def train(
     allow_change: bool = False,
     quiet: bool = False,
     augment_with: OwnChange | None = None,
+    callbacks: Sequence[Callback] = (),
     recipe: str = ADVICE,
     model: str | None = None,
     weights: str | None = None,
@@ -45,7 +72,9 @@ def train(
     fit: Fit | None = None,
     augment: Augment | None = None,
     flip: float | None = None,
+    flip_turns: bool | None = None,
     shift: float | None = None,
+    whole_pixels: bool | None = None,
     rotation: float | None = None,
     zoom: float | None = None,
     fill: Literal["nearest", "constant"] | None = None,
@@ -60,18 +89,38 @@ def train(
     mixup: float | None = None,
     cutmix: float | None = None,
     views: int | None = None,
+    small_first: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] | None = None,
+    accumulate: int | None = None,
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] | None = None,
     learning_rate: float | None = None,
     depth_rate: float | None = None,
+    bias_rate: float | None = None,
+    head_rate: float | None = None,
     weight_decay: float | None = None,
     momentum: float | None = None,
-    schedule: Literal["onecycle", "cosine", "plateau", "constant"] | None = None,
+    schedule: Schedule | OwnShape | None = None,
+    warmup: float | None = None,
+    step_epochs: str | None = None,
+    step_factor: float | None = None,
+    clip_norm: float | None = None,
+    ema: float | None = None,
+    l2: str | None = None,
     label_smoothing: float | None = None,
+    class_weights: Balance | None = None,
+    sampling: Sampling | None = None,
+    best_by: Metric | None = None,
+    tta: Looks | None = None,
+    min_accuracy: float | None = None,
     patience: int | None = None,
+    tensorboard: bool | None = None,
     val_share: float | None = None,
     test_share: float | None = None,
+    split_seed: int | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
+    fraction: float | None = None,
     group_by: str | None = None,
     drop_leaks: bool | None = None,
     max_bad: float | None = None,
@@ -82,7 +131,10 @@ def train(
     reduce_large: bool | None = None,
     prefix_cache: bool | None = None,
     cache_budget: float | None = None,
+    sync_batch_norm: bool | None = None,
     precision: Precision | None = None,
+    layout: MemoryLayout | None = None,
+    compile: Compile | None = None,  # noqa: A002 (as the flag and torch have it)
     checkpoint_minutes: float | None = None,
     device: str | None = None,
     workers: int | None = None,
@@ -107,6 +159,9 @@ def train(
             `saccade train --help` and `saccade.recipe.Recipe` say what each field means.
         augment_with: any function of a float batch (B, C, H, W) in 0..255 and a torch.Generator that returns a batch
             like it; it changes training batches after the recipe's own augmentation, and no frozen stage is then kept.
+        callbacks: asked after every update and every epoch, see `saccade.Callback`.
+        schedule: a name, or any function of the epochs done so far (2.5 in the middle of the third) that returns the
+            share of the learning rate for the next update.
 
     Returns:
         The finished run, with its report written.
@@ -116,19 +171,57 @@ def train(
     """
     given = locals()
     changes = {field: given[field] for field in Recipe.model_fields if field in given and field != "recipe"}
+    shape = schedule if callable(schedule) else None
+    if shape is not None:
+        changes["schedule"] = "own"
     screen: Screen = QuietScreen() if quiet else RichScreen()
     going_on = NEWEST if resume is True else str(resume or "")
     place = Place(Path(project), name, going_on, allow_change)
     shown = None if pictures is None else _named(pictures)
-    folder = train_recipe(make_recipe(recipe, changes), shown, place, screen, augment_with)
+    folder = train_recipe(
+        make_recipe(recipe, changes), shown, place, screen, Own(augment_with, shape, tuple(callbacks))
+    )
     run = Run(folder)
-    run.report()
+    if leads():
+        run.report()
     return run
 
 
 def _named(pictures: str | Path | Given) -> str | Path:
     """Pictures by path; those that lie in memory are written into the cache."""
     return pictures if isinstance(pictures, str | Path) else keep_given(pictures)
+
+
+def check(
+    pictures: str | Path | Given,
+    *,
+    run: str | Path | None = None,
+    weights: str = "default",
+    group_by: str | None = None,
+    data_dir: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = False,
+) -> Findings:
+    """Find what is wrong with labelled pictures before anything learns from them. Nothing is changed.
+
+    Args:
+        pictures: as for `train`.
+        run: look for wrong labels with this run folder, or this network of the catalogue.
+        weights: of a network that is no run: default (published) or a file.
+        group_by: a column of the table, or an expression for the names, that says which pictures belong together.
+        data_dir: where the files of a data set that is given by its word lie.
+        device: auto, cpu, cuda, mps.
+        seed: of the split that is looked at where none is given.
+        quiet: say nothing.
+
+    Raises:
+        SaccadeError: see `saccade.errors`; each message says what, where and what to do.
+    """
+    screen: Screen = QuietScreen() if quiet else RichScreen()
+    looker = None if run is None else open_looker(str(run), weights, screen.say)
+    asked = Asked(group_by, seed, data_dir, looker, choose_device(device))
+    return Findings(check_pictures(_named(pictures), asked, screen))
 
 
 def load(
@@ -156,6 +249,12 @@ def load(
     return Classifier(RunFolder.open(run).load(weights), device)
 
 
+def _one_by_one(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Folders and globs become the pictures that they stand for."""
+    several = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
+    return [one for each in several for one in ([each] if isinstance(each, np.ndarray) else expand([each]))]
+
+
 class Classifier:
     """A trained network, ready for new pictures.
 
@@ -174,23 +273,102 @@ class Classifier:
         """In the order of the network's outputs."""
         return self._trained.class_names
 
-    def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 3) -> Predictions:
+    @property
+    def certainty(self) -> Certainty:
+        """The temperature of its probabilities, and when it is "not sure"."""
+        return self._trained.certainty
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], *, top: int = 3, min_accuracy: float | None = None
+    ) -> Predictions:
         """Name what pictures show.
 
         Args:
             pictures: a path, a folder, a glob, a uint8 array (H, W), (H, W, 1) or (H, W, 3), or several of them.
             top: how many classes to name.
+            min_accuracy: that answers should have, 0..1; those below the confidence that follows from it are not
+                sure. None as the run was trained with; 0: all are sure.
 
         Returns:
             A prediction per picture; one that cannot be read has no guesses and a reason.
+
+        Raises:
+            UsageError: an accuracy is asked for, and nothing is known from which a threshold could follow.
         """
-        several = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
-        listed = [one for each in several for one in ([each] if isinstance(each, np.ndarray) else expand([each]))]
-        return Predictions(predict(self._trained, listed, self.device, top))
+        trained = self._trained
+        if min_accuracy is not None:
+            trained = trained._replace(certainty=trained.certainty.demanding(min_accuracy))
+        return Predictions(predict(trained, _one_by_one(pictures), self.device, top))
+
+    def explain(
+        self,
+        pictures: Picture | Iterable[Picture] = (),
+        *,
+        method: Method = "gradcam",
+        stage: str | None = None,
+        class_name: str | None = None,
+    ) -> Explanations:
+        """Show where in pictures the network finds what it names, or what its stages make of them.
+
+        Args:
+            pictures: as for `predict`; the method `filters` looks at none.
+            method: gradcam, occlusion, features (the maps of a stage) or filters (of the first layer).
+            stage: for gradcam and features; None for the deepest whose map has at least 5 × 5 places.
+            class_name: that the heat is about; None for the one that the network names.
+
+        Returns:
+            A drawn explanation per picture; one that cannot be read has no image and a reason. `save(folder)` writes
+            them as PNG.
+
+        Raises:
+            UsageError: there is no such method, class or stage, or the stage gives no map.
+        """
+        return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
 
     def __repr__(self) -> str:
         spec = self._trained.network.spec
         return f"Classifier({spec.model}, {spec.image_size} pixels, {len(self.class_names)} classes, {self.device})"
+
+
+def compare(
+    pictures: str | Path | Given | None = None,
+    *,
+    models: Sequence[str] = ("resnet18",),
+    recipes: Sequence[str] = TYPICAL,
+    seeds: int = 1,
+    folds: int = 0,
+    fractions: Sequence[float] = (1.0,),
+    changes: Mapping[str, object] = MappingProxyType({}),
+    project: str | Path = "runs",
+    name: str | None = None,
+    resume: bool | str | Path = False,
+    quiet: bool = False,
+) -> Compared:
+    """Train several recipes on the same pictures, one after the other, and say where they stand.
+
+    Args:
+        pictures: as for `train`; None for those of the comparison that goes on.
+        models: names of networks.
+        recipes: presets, or .yaml files; those that need pretrained weights are left out of networks that have none.
+        seeds: trainings of each, from other random numbers, on the same split.
+        folds: of a cross-validation, in which every picture judges once; 0 for the split that there is.
+        fractions: of the training pictures; with more than one the result has learning curves.
+        changes: fields of the recipe that all runs have in common, for example {"image_size": 96}.
+        project: where the comparison's folder is made.
+        name: of it; numbered when it is taken.
+        resume: go on with an interrupted comparison: True for the newest in `project`, or its folder.
+        quiet: say nothing.
+
+    Returns:
+        Its folder, `comparison` (the table: it shows itself in a notebook) and `curves`.
+
+    Raises:
+        SaccadeError: see `saccade.errors`; what was finished by then is not trained again.
+    """
+    plan = Plan(tuple(models), tuple(recipes), dict(changes), seeds, folds, tuple(sorted(set(fractions))))
+    place = Place(Path(project), name, NEWEST if resume is True else str(resume or ""))
+    screen: Screen = QuietScreen() if quiet else RichScreen()
+    return compare_recipes(plan, None if pictures is None else _named(pictures), place, screen)
 
 
 class Run:
@@ -214,22 +392,63 @@ class Run:
         """A record per epoch."""
         return self.folder.results
 
-    def evaluate(self, pictures: str | Path | Given | None = None, *, device: str = "auto") -> Evaluation:
+    def evaluate(
+        self,
+        pictures: str | Path | Given | None = None,
+        *,
+        min_accuracy: float | None = None,
+        device: str = "auto",
+    ) -> Evidence:
         """Judge the best weights on the run's own test pictures, or on others.
+
+        Args:
+            pictures: as for `train`, with classes that the run knows; None for its own test pictures.
+            min_accuracy: that answers should have, or the network is "not sure"; None as it was trained with.
+            device: auto, cpu, cuda, mps.
 
         Raises:
             DataError: the run's own pictures are no longer where they were.
             LabelError: the pictures show a class the network does not know.
         """
-        where, chosen = choose_device(device), None if pictures is None else _named(pictures)
-        trained = self.folder.load()
-        trained.network.to(where)
+        chosen = None if pictures is None else _named(pictures)
         work = Work(num_cores(), strict=False, progress=lambda done, total: None)
-        return evaluate(trained, reopen_pictures(self.folder, trained, chosen, work), where)
+        return judge_run(self.folder, chosen, choose_device(device), work, min_accuracy)
 
     def classifier(self, *, device: str = "auto") -> Classifier:
         """Ready for new pictures."""
         return Classifier(self.folder.load(), device)
+
+    def explain(
+        self,
+        *,
+        mistakes: int = 0,
+        per_class: int = 8,
+        method: Method = "gradcam",
+        stage: str | None = None,
+        device: str = "auto",
+    ) -> Explanations:
+        """Heat maps of the run's own test pictures: a sheet per class, or the most confident mistakes.
+
+        Args:
+            mistakes: how many of them; 0 for the sheets.
+            per_class: pictures on a sheet.
+            method: gradcam or occlusion.
+            stage: for gradcam; None for the deepest whose map has at least 5 × 5 places.
+            device: auto, cpu, cuda, mps.
+
+        Returns:
+            Sheets; `warnings` names the classes whose heat lies clearly at the border, `save(folder)` writes PNGs.
+
+        Raises:
+            DataError: the run's pictures are no longer where they were.
+            UsageError: the method gives no heat, or there is no such stage.
+        """
+        trained, question = self.folder.load(), Question(method, stage)
+        trained.network.to(choose_device(device))
+        own = own_pictures(self.folder, trained)
+        if mistakes:
+            return explain_mistakes(own, mistakes, question)
+        return explain_classes(own, per_class, question, lambda done, total: None)
 
     def report(self) -> Path:
         """Write report.html anew; returns where it lies."""

@@ -16,12 +16,15 @@ import typer
 from typer.exceptions import TyperException
 
 from saccade.commands.check import check
-from saccade.commands.judge import evaluate, predict, report
+from saccade.commands.compare import compare
+from saccade.commands.evaluate import evaluate
+from saccade.commands.explain import explain
+from saccade.commands.judge import predict, report
 from saccade.commands.models import models
 from saccade.commands.pack import pack
 from saccade.commands.train import demo, train
 from saccade.errors import ResourceError, SaccadeError, UsageError
-from saccade.flags import pack_parameters, train_parameters, with_parameters
+from saccade.flags import compare_parameters, pack_parameters, train_parameters, with_parameters
 
 EXIT_BUG, EXIT_INTERRUPTED = 1, 130
 # In the order of `saccade --help`.
@@ -31,8 +34,10 @@ _COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "check": check,
         "pack": with_parameters(pack, pack_parameters()),
         "train": with_parameters(train, train_parameters()),
+        "compare": with_parameters(compare, compare_parameters()),
         "evaluate": evaluate,
         "predict": predict,
+        "explain": explain,
         "report": report,
         "models": models,
     }

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from saccade.data.cells import read_csv, write_csv
@@ -19,13 +21,14 @@ from saccade.data.listing import Skipped
 from saccade.data.prepare import Preparation
 from saccade.errors import ResourceError, RunError, UsageError
 from saccade.metrics import Evaluation
+from saccade.models.certainty import UNCALIBRATED, Certainty
 from saccade.models.network import Network
 from saccade.models.weights import load_network, save_network
+from saccade.predictions import write_predictions
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
 from saccade.whole import whole_file
 
-PREDICTIONS_HEADER = ("path", "split", "label", "predicted", "probability", "label_probability")
 _NAMES_TRIED = 100_000
 _BEFORE_TRAINING = frozenset(
     ("weights", "lock", "log.txt", "environment.json", "classes.json", "data_report.json", "splits.csv", "skipped.csv")
@@ -38,6 +41,7 @@ class TrainedNetwork(NamedTuple):
     network: Network
     class_names: tuple[str, ...]
     preparation: Preparation
+    certainty: Certainty = UNCALIBRATED
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def tensorboard_path(self) -> Path:
+        """The folder of TensorBoard's event files, where they were asked for."""
+        return self.path / "tb"
+
+    @property
     def is_begun(self) -> bool:
         """Whether training could begin: the recipe is written last of what is known before it."""
         return (self.path / "recipe.yaml").is_file()
@@ -193,13 +202,13 @@ class RunFolder:
         """recipe.yaml"""
         self._write_text("recipe.yaml", recipe.to_yaml())
 
-    def write_environment(self, command: Sequence[str], started: str) -> None:
-        """environment.json: the exact command, time, machine and versions."""
+    def write_environment(self, command: Sequence[str], started: str, job: str = "") -> None:
+        """environment.json: the exact command, time, machine and versions, and the job of several processes."""
         versions = {"saccade": version("saccade"), "python": platform.python_version(), "torch": torch.__version__}
         machine = {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
         cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         about = {"command": list(command), "started": started, "versions": versions, "machine": machine, "cuda": cuda}
-        self._write_json("environment.json", about)
+        self._write_json("environment.json", about | {"job": job})
 
     def write_pictures(
         self, report: Mapping[str, Any], splits: Iterable[tuple[str, str, str]], skipped: Iterable[Skipped]
@@ -220,7 +229,11 @@ class RunFolder:
 
     def save_weights(self, which: str, trained: TrainedNetwork) -> None:
         """weights/best.safetensors or weights/last.safetensors."""
-        extra = {"class_names": list(trained.class_names), "preparation": trained.preparation.to_json()}
+        extra = {
+            "class_names": list(trained.class_names),
+            "preparation": trained.preparation.to_json(),
+            "certainty": trained.certainty.to_json(),
+        }
         save_network(self.path / "weights" / f"{which}.safetensors", trained.network, extra)
 
     def load(self, which: str = "best") -> TrainedNetwork:
@@ -235,22 +248,26 @@ class RunFolder:
         try:
             class_names = tuple(str(name) for name in extra["class_names"])
             preparation = Preparation.from_json(extra["preparation"])
+            # Runs of before have none: their probabilities stay what they were.
+            certainty = Certainty.from_json(extra["certainty"]) if "certainty" in extra else UNCALIBRATED
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the weights do not say how to prepare pictures: {error}", where=str(path)) from None
         if len(class_names) != network.spec.num_classes:
             raise RunError(
                 f"{len(class_names)} class names for a network of {network.spec.num_classes} classes", where=str(path)
             )
-        return TrainedNetwork(network, class_names, preparation)
+        return TrainedNetwork(network, class_names, preparation, certainty)
 
     def write_metrics(self, evaluations: Mapping[str, Evaluation], seconds: Mapping[str, float]) -> None:
         """metrics.json: an entry per part, and where the time went."""
         about: dict[str, Any] = {part: evaluation.to_json() for part, evaluation in evaluations.items()}
         self._write_json("metrics.json", about | {"seconds": dict(seconds)})
 
-    def write_predictions(self, evaluation: Evaluation) -> None:
+    def write_predictions(
+        self, evaluation: Evaluation, threshold: float = 0.0, leaked: npt.NDArray[np.bool_] | None = None
+    ) -> None:
         """predictions.csv: a row per picture of a part."""
-        write_predictions(self.path / "predictions.csv", evaluation)
+        write_predictions(self.path / "predictions.csv", evaluation, threshold, leaked)
 
     def write_report(self, html: str) -> Path:
         """report.html; returns where it lies."""
@@ -278,23 +295,6 @@ class RunFolder:
     def _read_rows(self, name: str) -> list[dict[str, str]]:
         path = self.path / name
         return read_csv(path) if path.exists() else []
-
-
-def write_predictions(path: Path, evaluation: Evaluation) -> None:
-    """A CSV with a row per judged picture: truth, prediction, and the probability of both."""
-    names, predicted = evaluation.class_names, evaluation.predicted
-    rows = (
-        (
-            evaluation.names[i],
-            evaluation.part,
-            names[label],
-            names[predicted[i]],
-            f"{evaluation.probabilities[i, predicted[i]]:.6f}",
-            f"{evaluation.probabilities[i, label]:.6f}",
-        )
-        for i, label in enumerate(evaluation.labels.tolist())
-    )
-    write_csv(path, PREDICTIONS_HEADER, rows)
 
 
 def command_line() -> list[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import saccade
 from saccade.cli import run_command_line
 from saccade.data.sources.open import open_pictures
+from saccade.data.sources.read import read_item
 from saccade.runs import RunFolder
 
 Captured = pytest.CaptureFixture[str]
@@ -82,6 +85,75 @@ def test_check_fix_writes_a_table_that_opens_and_touches_no_picture(bad: Path, c
     assert kept.isdisjoint({"flat.png", "broken.png", "both.png"})
     assert listing.class_names == ("blue", "green", "red")
     assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in bad.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "gztar"])
+def test_check_fix_of_an_archive_reopens_with_the_same_pictures(bad: Path, tmp_path: Path, form: str) -> None:
+    packed = shutil.make_archive(str(tmp_path / "packed"), form, bad)
+    kept = {}
+    for name, source in (("files.csv", bad), ("members.csv", packed)):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        assert run_command_line(["check", str(source), "--quiet", "--fix", f"tables/{name}"]) == 0
+        listing = open_pictures(f"tables/{name}")
+        labels = [listing.class_names[label] for label in listing.labels.tolist()]
+        found = [hashlib.sha256(read_item(item)).hexdigest() for item in listing.items]  # type: ignore[arg-type]
+        kept[name] = sorted(zip(found, labels, strict=True))
+    assert len(kept["files.csv"]) == 59
+    assert kept["members.csv"] == kept["files.csv"]
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_check_fix_of_arrays_writes_arrays_that_reopen(bad: Path, parts: bool) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+    images[7], images[9] = images[5], 33  # a copy, and one of a single colour
+    labels = np.array(["b", "a"])[np.arange(40) % 2]
+    cut = {"X_train": images[:30], "y_train": labels[:30], "X_test": images[30:], "y_test": labels[30:]}
+    np.savez("all.npz", **(cut if parts else {"images": images, "labels": labels}))
+    assert run_command_line(["check", "all.npz", "--quiet", "--fix", "fixed.csv"]) == 2
+    assert run_command_line(["check", "all.npz", "--quiet", "--fix", "fixed.npz"]) == 0
+    listing = open_pictures("fixed.npz")
+    rows = np.delete(np.arange(40), [7, 9])
+    assert listing.array is not None
+    assert np.array_equal(listing.array, images[rows])
+    assert [listing.class_names[label] for label in listing.labels.tolist()] == labels[rows].tolist()
+    assert listing.splits.tolist() == [("train" if row < 30 else "test") if parts else "unassigned" for row in rows]
+
+
+def test_check_fix_keeps_names_and_classes_that_look_like_formulas(bad: Path, capsys: Captured) -> None:
+    (bad / "green").rename(bad / "=green()")
+    (bad / "=green()" / "00.png").rename(bad / "=green()" / '-1, "x".png')
+    assert run_command_line(["check", str(bad), "--quiet", "--fix", str(bad / "fixed.csv")]) == 0
+    listing = open_pictures(bad / "fixed.csv")
+    assert listing.class_names == ("=green()", "blue", "red")
+    assert all(item.path.is_file() for item in listing.items)  # type: ignore[union-attr]
+
+
+def test_check_fix_of_files_into_arrays_is_a_usage_error(bad: Path, capsys: Captured) -> None:
+    assert run_command_line(["check", str(bad), "--quiet", "--fix", "fixed.npz"]) == 2
+    assert "must end in .csv" in capsys.readouterr().err
+    assert not Path("fixed.npz").exists()
+
+
+def test_check_in_python_finds_what_the_command_finds(bad: Path, capsys: Captured) -> None:
+    found = saccade.check(bad, quiet=True)
+    assert json.loads(json.dumps(found.report)) == report(capsys, str(bad))
+    assert found.conflicts["pictures"] == ["blue/00.png", "red/both.png"]
+    assert found.outliers["constant"]["num_pictures"] == 1
+    assert (found.suspects, found.skipped) == (None, {"not_an_image": 1})
+    assert "constant: 1" in str(found)
+    assert found.to_html("page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert found.fix("fixed.csv") == 66 - 59
+    shown = found._repr_html_()
+    assert shown.startswith("<iframe sandbox")
+    assert "<script" not in shown
+
+
+def test_check_in_python_takes_arrays() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 9, 9), dtype=np.uint8)
+    images[3] = images[1]
+    found = saccade.check((images, np.arange(20) % 2), quiet=True)
+    assert found.duplicates["num_pairs"]["exact"] == 1
+    assert found.classes.keys() == {"0", "1"}
 
 
 def test_a25_f20_check_page_is_escaped_self_contained_and_without_exif(bad: Path, capsys: Captured) -> None:

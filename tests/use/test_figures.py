@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from saccade.recipe import Metric
 from saccade.training.callbacks import EpochResult, KeepWeights
 from saccade.use.figures import best_epoch, curve, themed_svg, thumbnail
 
@@ -53,12 +54,13 @@ def open_uri(uri: str) -> tuple[str, Image.Image]:
         ((0.9, 0.4), (0.9, 0.4)),
     ],
 )
-def test_best_epoch_is_the_one_whose_weights_are_kept(epochs: tuple[tuple[float, float], ...]) -> None:
+@pytest.mark.parametrize("by", ["val_accuracy", "val_loss"])
+def test_best_epoch_is_the_one_whose_weights_are_kept(epochs: tuple[tuple[float, float], ...], by: Metric) -> None:
     results = make_results(*epochs)
-    keeper = KeepWeights(lambda which: None)
+    keeper = KeepWeights(lambda which: None, by)
     for row in results:
         keeper.after_epoch(EpochResult(**row))  # type: ignore[arg-type]  # epoch is a whole number here
-    assert best_epoch(results) == keeper.best_epoch
+    assert best_epoch(results, by) == keeper.best_epoch
 
 
 @pytest.mark.parametrize("quantity", ["loss", "accuracy"])
@@ -121,6 +123,12 @@ def test_thumbnail_of_a_small_picture_is_lossless(photo: npt.NDArray[np.uint8]) 
 def test_thumbnail_of_a_grey_picture_is_grey(photo: npt.NDArray[np.uint8]) -> None:
     _, picture = open_uri(thumbnail(photo[:28, :28, :1]))
     np.testing.assert_array_equal(np.asarray(picture), photo[:28, :28, 0])
+
+
+@pytest.mark.parametrize(("size", "expected"), [((400, 100), (160, 40)), ((30, 60), (80, 160)), ((9, 9), (160, 160))])
+def test_thumbnail_of_a_squashed_picture_has_its_proportions(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    _, picture = open_uri(thumbnail(np.zeros((224, 224, 3), dtype=np.uint8), size))
+    assert picture.size == expected
 
 
 def test_thumbnail_of_a_large_picture_is_reduced(photo: npt.NDArray[np.uint8]) -> None:

@@ -175,7 +175,7 @@ def test_report_class_counts_equal_splits(run: RunFolder, page: str) -> None:
 
 
 def test_report_names_the_reason_of_skipped_pictures(page: str) -> None:
-    assert ["empty file", "1"] in cells(page, "pictures", 1)
+    assert ["empty file", "1"] in cells(page, "pictures", 2)
 
 
 def test_report_epochs_equal_results(run: RunFolder, page: str) -> None:
@@ -233,8 +233,48 @@ def test_report_thumbnail_is_the_picture_it_names(run: RunFolder, page: str) -> 
     image = next(attributes for tag, attributes in Page(page).elements if tag == "img")
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))), dtype=float)
     pictures = Path(run.data_report["source"])
-    original = Image.open(pictures / os.fsdecode(image["alt"])).convert("RGB").resize((40, 40), Image.Resampling.BOX)
+    original = Image.open(pictures / os.fsdecode(image["alt"])).convert("RGB")
+    assert shown.shape[:2] == (32, 40)  # of 60 × 48, squashed into 40 × 40
+    original = original.resize((40, 32), Image.Resampling.BOX)
     assert np.corrcoef(shown.ravel(), np.asarray(original, dtype=float).ravel())[0, 1] > 0.9
+
+
+def test_report_shows_what_was_found_in_the_pictures(copy: RunFolder) -> None:
+    change_json(
+        copy,
+        "data_report.json",
+        duplicates={
+            "num_pairs": {"exact": 2, "near": 1},
+            "num_groups": 2,
+            "groups": [["a/1", f"b/{ATTACK}"], ["c", "d"]],
+        },
+        leaks={"num_test": 3, "num_val": 0, "num_copies": 4, "dropped": False, "pictures": ["test/9.png"]},
+        conflicts={"num_pictures": 0, "pictures": []},
+        outliers={"blurry": {"num_pictures": 1, "pictures": ["a/7.png"]}, "dark": {"num_pictures": 0, "pictures": []}},
+        shortcuts=[{"fact": "size", "accuracy": 0.91, "chance": 0.5}],
+        imbalance={"largest": "a", "smallest": ATTACK, "ratio": 12.0, "baseline": 0.7},
+    )
+    text = Page(render_report(copy)).text
+    for expected in (
+        "3 test, 0 val",
+        "test/9.png",
+        f"a/1 = b/{ATTACK}",
+        "2 exact, 1 near",
+        "a/7.png",
+        "91%",
+        "12.0 times",
+    ):
+        assert expected in text, expected
+    assert "In two classes" not in text
+
+
+def test_report_of_a_run_that_looked_for_less_is_made_all_the_same(copy: RunFolder) -> None:
+    path = copy.path / "data_report.json"
+    known = {"duplicates", "leaks", "conflicts", "outliers", "shortcuts", "imbalance", "sizes", "formats", "num_grey"}
+    report = json.loads(path.read_text())
+    assert known <= report.keys()
+    path.write_text(json.dumps({key: value for key, value in report.items() if key not in known}))
+    assert "What was found" not in render_report(copy)
 
 
 def test_report_without_pictures_says_so(copy: RunFolder) -> None:

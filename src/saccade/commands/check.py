@@ -28,7 +28,9 @@ def check(
     group_by: Annotated[str | None, typer.Option(help=str(Recipe.model_fields["group_by"].description))] = None,
     output: Annotated[Path, typer.Option(help="Where the findings are written as JSON.")] = Path("data_report.json"),
     html: Annotated[Path | None, typer.Option(help="Write a page with the pictures that were found here.")] = None,
-    fix: Annotated[Path | None, typer.Option(help="Write a table (csv) without bad pictures and copies here.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a table (.csv; of arrays an .npz) without bad pictures and copies here.")
+    ] = None,
     show_batch: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw training pictures as --recipe changes them here.")
     ] = None,
@@ -61,9 +63,10 @@ def check(
     """
     from saccade.engine import choose_device
     from saccade.errors import DataError
-    from saccade.use.check import Asked, check_pictures, open_looker, write_fixed
+    from saccade.use.check import Asked, check_pictures, open_looker
     from saccade.use.check_page import write_check_page
     from saccade.use.check_table import checked_in_words
+    from saccade.use.fixed import write_fixed
     from saccade.whole import whole_file
 
     for path in (output, html, fix, show_batch):
@@ -80,7 +83,7 @@ def check(
     if show_batch is not None:
         screen.say(_draw_batch(show_batch, checked, make_recipe(recipe, {"augment": augment, "seed": seed}).resolved()))
     if fix is not None:
-        screen.say(f"table: {fix}, {write_fixed(fix, checked):,} pictures left out")
+        screen.say(f"kept: {fix}, {write_fixed(fix, checked):,} pictures left out")
     return DataError.exit_code if strict and _found_anything(checked) else 0
 
 

@@ -1,4 +1,4 @@
-"""`saccade evaluate`, `saccade predict` and `saccade report`: what a run says about pictures."""
+"""`saccade predict` and `saccade report`: what a run says about pictures."""
 
 from __future__ import annotations
 
@@ -9,46 +9,7 @@ from typing import Annotated
 import typer
 
 from saccade.commands.terminal import check_output, screen_for
-from saccade.flags import AsJson, Debug, Device, Quiet, RunArgument
-
-
-def evaluate(
-    run: RunArgument,
-    pictures: Annotated[
-        str | None, typer.Argument(help="Pictures to judge it by; default: the run's own test pictures.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write a CSV with a row per picture here.")] = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Judge a run: accuracy with its interval, precision, recall and F1 per class, confusion matrix.
-
-    Examples:
-
-      saccade evaluate runs/animals
-
-      saccade evaluate runs/animals new-pictures/ --output judged.csv
-    """
-    from saccade.data.packing import Work
-    from saccade.engine import choose_device, num_cores
-    from saccade.evaluation.evaluate import evaluate as judge
-    from saccade.evaluation.evaluate import reopen_pictures
-    from saccade.runs import RunFolder, write_predictions
-    from saccade.use.tables import evaluation_in_words
-
-    check_output(output)
-    folder, where = RunFolder.open(run), choose_device(device)
-    trained = folder.load()
-    trained.network.to(where)
-    with screen_for(quiet).bar("decoding", 1) as bar:
-        work = Work(num_cores(), False, lambda done, total: bar(done, ""))
-        rows = reopen_pictures(folder, trained, pictures, work)
-    found = judge(trained, rows, where)
-    print(json.dumps(found.to_json()) if as_json else evaluation_in_words(found))
-    if output is not None:
-        write_predictions(output, found)
+from saccade.flags import AsJson, Debug, Device, MinAccuracy, RunArgument
 
 
 def predict(
@@ -57,6 +18,7 @@ def predict(
     ],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders or globs.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    min_accuracy: MinAccuracy = None,
     output: Annotated[Path | None, typer.Option(help="Write a CSV with exactly one row per picture here.")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -70,6 +32,8 @@ def predict(
 
       saccade predict runs/animals holiday/ --top 1 --output predictions.csv
 
+      saccade predict runs/animals holiday/ --min-accuracy 0.95
+
       saccade predict resnet50 photo.jpg --top 3
     """
     from saccade.api import load
@@ -77,11 +41,16 @@ def predict(
     from saccade.use.predict import Predictions, in_words, write_predictions
 
     check_output(output)
-    found: Predictions = load(run, device=device, say=screen_for(quiet=False).say).predict(paths, top=top)
+    screen = screen_for(quiet=False)
+    classifier = load(run, device=device, say=screen.say)
+    found: Predictions = classifier.predict(paths, top=top, min_accuracy=min_accuracy)
     for prediction in found:
         print(json.dumps(prediction.to_json()) if as_json else in_words(prediction))
     if output is not None:
         write_predictions(output, found, top)
+    if any(not prediction.sure for prediction in found):
+        asked = classifier.certainty.min_accuracy if min_accuracy is None else min_accuracy
+        screen.say(f"not sure: {classifier.certainty.demanding(asked).in_words()}")
     if not any(prediction.guesses for prediction in found):
         return DataError.exit_code
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,14 +63,66 @@ def train(**given: Any) -> None:
 
       saccade train animals/ --recipe runs/animals/recipe.yaml --seed 1
 
+      saccade train animals/ --model resnet18 --recipe full --find-lr
+
       saccade train --resume
     """
     changes = {field: given.get(field) for field in Recipe.model_fields if field != "recipe"}
+    if given["find_lr"]:
+        return _find_rate(make_recipe(given["recipe"], changes), given)
     pictures, resume = _pictures_and_run(given["pictures"], given["resume"])
     place = (given["project"], given["name"], resume, given["allow_change"])
     folder = train_and_report(make_recipe(given["recipe"], changes), pictures, place, given["quiet"])
-    if given["as_json"]:
+    if given["as_json"] and _leads():
         print(json.dumps({"run": str(folder.path), **folder.metrics}))
+    return None
+
+
+def _find_rate(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """`--find-lr`: draw the curve, write it down, and print the command that trains with what it suggests."""
+    from saccade.pipeline import find_rate
+    from saccade.resuming import name_after
+    from saccade.training.find_rate import suggest
+    from saccade.use.rates import Tried, write_rates
+
+    if given["pictures"] is None or given["resume"]:
+        raise UsageError("--find-lr looks for the rate of a new run", remedy="saccade train PICTURES --find-lr ...")
+    screen = screen_for(given["quiet"])
+    trials = find_rate(recipe, given["pictures"], screen)
+    found = suggest(trials)
+    stem = given["project"] / f"{given['name'] or name_after(given['pictures'])}-rates"
+    marks = {} if found is None else {"suggested": found.valley, "steepest": found.steepest}
+    picture, table = write_rates(stem, [Tried(*trial) for trial in trials], marks)
+    screen.say(f"{len(trials)} updates, from a rate of {trials[0].rate:g} to {trials[-1].rate:.2g}: {picture}, {table}")
+    if given["as_json"]:
+        rates = {"learning_rate": found and found.valley, "steepest": found and found.steepest}
+        print(json.dumps({**rates, "picture": str(picture), "table": str(table)}))
+        return
+    if found is None:
+        screen.warn("the loss falls nowhere, so nothing can be suggested: look at the picture")
+        return
+    screen.say(
+        f"suggested: {found.valley:.2g} (the middle of the longest fall; it is steepest at {found.steepest:.2g})"
+    )
+    print(_with_rate(found.valley))
+
+
+def _with_rate(rate: float) -> str:
+    """The command that was typed, with this rate and without --find-lr."""
+    from saccade.runs import command_line
+
+    words = [word for word in command_line() if word != "--find-lr"]
+    for place in [number for number, word in enumerate(words) if word == "--learning-rate"]:
+        words[place : place + 2] = ["", ""]
+    kept = [word for word in words if word and not word.startswith("--learning-rate=")]
+    return shlex.join([*kept, "--learning-rate", f"{rate:.2g}"])
+
+
+def _leads() -> bool:
+    """Of several processes that train together one talks: training/distributed.py."""
+    from saccade.training.distributed import leads
+
+    return leads()
 
 
 def _pictures_and_run(pictures: str | None, resume: str) -> tuple[str | None, str]:
@@ -93,6 +147,8 @@ def train_and_report(
 
     screen = screen_for(quiet)
     folder = train_recipe(recipe, pictures, Place(*place), screen)
+    if not _leads():
+        return folder
     if not (folder.report_path.exists() and place[2]):
         screen.say(f"report: {write_report(folder)}")
     screen.say(f"run: {folder.path}   predict with it: saccade predict {folder.path} PICTURE...")

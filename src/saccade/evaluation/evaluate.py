@@ -69,11 +69,10 @@ class Judge(NamedTuple):
 
 
 @torch.no_grad()
-def probabilities_of(network: Classifying, batches: Iterable[ShownBatch]) -> npt.NDArray[np.float64]:
-    """Softmax probabilities (N, K) of every picture, in the order of the batches."""
+def logits_of(network: Classifying, batches: Iterable[ShownBatch]) -> npt.NDArray[np.float64]:
+    """Logits (N, K) of every picture, in the order of the batches."""
     network.eval()
-    found = [torch.softmax(network(batch.images).double(), dim=1).cpu().numpy() for batch in batches]
-    return np.concatenate(found)
+    return np.concatenate([network(batch.images).cpu().double().numpy() for batch in batches])
 
 
 def evaluate(trained: TrainedNetwork, chosen: Rows, device: torch.device) -> Evaluation:
@@ -100,9 +99,12 @@ def evaluate_by(judge: Judge, trained: TrainedNetwork, chosen: Rows) -> Evaluati
     if len(rows) == 0:
         raise DataError(f"there is no picture to evaluate in the {part} part", where=str(pack.folder))
     labels = _labels_for(trained.class_names, pack, rows)
-    probabilities = probabilities_of(judge.network, judge.batches.epoch(0))
+    logits = logits_of(judge.network, judge.batches.epoch(0))
+    probabilities = trained.certainty.probabilities(torch.from_numpy(logits)).numpy()
     names = tuple(pack.names[row] for row in rows.tolist())
-    return Evaluation(part, trained.class_names, labels[rows], probabilities, names)
+    return Evaluation(
+        part, trained.class_names, labels[rows], probabilities, names, logits, trained.certainty.temperature
+    )
 
 
 def _labels_for(class_names: tuple[str, ...], pack: Pack, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -118,6 +120,14 @@ def _labels_for(class_names: tuple[str, ...], pack: Pack, rows: npt.NDArray[np.i
             remedy="rename the class folders to the network's names, or leave those pictures out",
         )
     return labels
+
+
+def known_leaks(run: RunFolder, chosen: Rows) -> npt.NDArray[np.bool_] | None:
+    """(N,) which of the run's own test pictures were learned from too, as the run wrote down; None where it did not."""
+    leaked = {row["path"] for row in run.predictions if row.get("leaked") == "yes"}
+    if chosen.part != TEST or not leaked:
+        return None
+    return np.array([printable(chosen.pack.names[row]) in leaked for row in chosen.rows.tolist()], dtype=bool)
 
 
 def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Path | None, work: Work) -> Rows:

@@ -24,6 +24,7 @@ from saccade.models.lenet import lenet5
 from saccade.models.network import Network, NetworkSpec
 from saccade.models.resnet import resnet
 from saccade.models.resnet import torchvision_name as resnet_name
+from saccade.models.sprint import sprint
 from saccade.models.timm import PREFIX as TIMM
 from saccade.models.timm import timm_facts, timm_network, timm_parameters
 from saccade.models.vgg import torchvision_name as vgg_name
@@ -76,6 +77,7 @@ _GOOGLENET = "https://arxiv.org/abs/1409.4842"
 _INCEPTION = "https://arxiv.org/abs/1512.00567"
 _RESNET = "https://arxiv.org/abs/1512.03385"
 _DENSENET = "https://arxiv.org/abs/1608.06993"
+_AIRBENCH = "https://arxiv.org/abs/2404.00498"
 _BATCH_NORM = "https://arxiv.org/abs/1502.03167"
 
 # Columns: name, builder, image_size, in_channels, num_classes, parameters, idea, source, year, torchvision_name.
@@ -132,6 +134,7 @@ _ENTRIES = (
             "densenet201": 20_013_928,
         },
     ),
+    Entry("sprint", sprint, 32, 3, 10, 1_971_328, "high accuracy soon, on a CPU too", _AIRBENCH, 2024),
     Entry("densenet_cifar", densenet, 32, 3, 10, 769_162, "each layer sees all before it", _DENSENET, 2016),
 )
 

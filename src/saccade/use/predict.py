@@ -45,16 +45,18 @@ class Prediction:
         guesses: the most likely classes, best first; empty when the picture could not be read.
         reason: "" or the reason code why it could not be read.
         detail: the same in words.
+        sure: whether the most likely class may be taken for the answer: its probability reaches the run's threshold.
     """
 
     name: str
     guesses: tuple[Guess, ...]
     reason: str = ""
     detail: str = ""
+    sure: bool = True
 
     @property
     def class_name(self) -> str | None:
-        """The most likely class, or None when the picture could not be read."""
+        """The most likely class, sure or not, or None when the picture could not be read."""
         return self.guesses[0].class_name if self.guesses else None
 
     @property
@@ -63,9 +65,9 @@ class Prediction:
         return self.guesses[0].probability if self.guesses else None
 
     def to_json(self) -> dict[str, object]:
-        """As plain values; `reason` is there only when the picture could not be read."""
+        """As plain values; in place of `sure` there is `reason` when the picture could not be read."""
         guesses = [guess._asdict() for guess in self.guesses]
-        trouble = {"reason": self.reason, "detail": printable(self.detail)} if self.reason else {}
+        trouble = {"reason": self.reason, "detail": printable(self.detail)} if self.reason else {"sure": self.sure}
         return {"path": printable(self.name), "guesses": guesses, **trouble}
 
 
@@ -86,7 +88,7 @@ class Predictions(Sequence[Prediction]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(printable(p.name))}</td><td>{html.escape(p.class_name or p.detail)}</td>"
+            f"<tr><td>{html.escape(printable(p.name))}</td><td>{html.escape(_answer(p))}</td>"
             f"<td>{'' if p.probability is None else f'{p.probability:.1%}'}</td></tr>"
             for p in self._all
         )
@@ -116,7 +118,7 @@ def predict(
     named = (_named(picture, number) for number, picture in enumerate(pictures, start=1))
     with ThreadPoolExecutor(max_workers=4) as pool:
         while chunk := list(islice(named, BATCH)):
-            prepared = list(pool.map(lambda pair: _pixels(pair, trained), chunk))
+            prepared = list(pool.map(lambda pair: read_square(pair, trained), chunk))
             yield from _predict_chunk(trained, [name for name, _ in chunk], prepared, device, top)
 
 
@@ -137,32 +139,46 @@ def expand(paths: Sequence[str | Path]) -> Iterator[str]:
 
 
 def in_words(prediction: Prediction) -> str:
-    """A line for the screen: `photo.jpg  cat 97.1 %  dog 2.9 %`."""
+    """A line for the screen: `photo.jpg  cat 97.1%  dog 2.9%`; one that is not sure says so before its guesses."""
     name = printable(prediction.name)
     if prediction.reason:
         return f"{name}  cannot be used: {prediction.reason} ({printable(prediction.detail)})"
-    return f"{name}  " + "  ".join(f"{guess.class_name} {guess.probability:.1%}" for guess in prediction.guesses)
+    guesses = "  ".join(f"{guess.class_name} {guess.probability:.1%}" for guess in prediction.guesses)
+    return f"{name}  {guesses}" if prediction.sure else f"{name}  not sure: {guesses}"
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -> None:
-    """A CSV with exactly one row per picture: path, class and probability of the best `top`, or the reason."""
+    """A CSV with exactly one row per picture: path, class and probability of the best `top`, sure or not, reason."""
     top = min(top, max((len(prediction.guesses) for prediction in predictions), default=1) or 1)
     ranks = range(1, top + 1)
-    header = ["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "reason", "detail"]
+    header = ["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
+    header += ["sure", "reason", "detail"]
     write_csv(path, header, (_row(prediction, top) for prediction in predictions))
 
 
 def _row(prediction: Prediction, top: int) -> list[str]:
     cells = [cell for guess in prediction.guesses for cell in (guess.class_name, f"{guess.probability:.6f}")]
     empty = [""] * (2 * top - len(cells))
-    return [prediction.name, *cells, *empty, prediction.reason, prediction.detail]
+    sure = "" if prediction.reason else "yes" if prediction.sure else "no"
+    return [prediction.name, *cells, *empty, sure, prediction.reason, prediction.detail]
+
+
+def _answer(prediction: Prediction) -> str:
+    if prediction.class_name is None:
+        return prediction.detail
+    return prediction.class_name if prediction.sure else f"not sure: {prediction.class_name}?"
 
 
 def _named(picture: Picture, number: int) -> tuple[str, Picture]:
     return (f"picture {number}" if isinstance(picture, np.ndarray) else str(picture), picture)
 
 
-def _pixels(named: tuple[str, Picture], trained: TrainedNetwork) -> Pixels | PictureError:
+def read_square(named: tuple[str, Picture], trained: TrainedNetwork) -> Pixels | PictureError:
+    """A picture, with what to call it, as the square that the network was trained on; or why it cannot be read.
+
+    Raises:
+        ArrayError: an array is not a picture.
+    """
     name, picture = named
     if isinstance(picture, np.ndarray):
         return prepare_pixels(_as_picture(picture, name), trained.preparation)
@@ -195,17 +211,21 @@ def _predict_chunk(
     ranked: Iterator[tuple[Guess, ...]] = iter(())
     if good:
         images = torch.from_numpy(np.stack(good)).to(device).permute(0, 3, 1, 2)
-        logits = trained.network(enlarge(images, side_of(trained.network.spec)))
-        best = torch.softmax(logits.double(), dim=1).topk(min(top, len(trained.class_names)))
+        logits = trained.network(enlarge(images, side_of(trained.network.spec))).cpu()
+        # In the order of the logits, equals in the order of their classes: no temperature changes that.
+        best = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]
+        values = trained.certainty.probabilities(logits).gather(1, best)
         ranked = (
-            tuple(Guess(trained.class_names[index], value) for index, value in zip(indices, values, strict=True))
-            for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            tuple(Guess(trained.class_names[index], share) for index, share in zip(indices, shares, strict=True))
+            for indices, shares in zip(best.tolist(), values.tolist(), strict=True)
         )
+    threshold = trained.certainty.threshold
     for name, pixels in zip(names, prepared, strict=True):
         if isinstance(pixels, PictureError):
             yield Prediction(name, (), pixels.reason, pixels.what)
         else:
-            yield Prediction(name, next(ranked))
+            guesses = next(ranked)
+            yield Prediction(name, guesses, sure=guesses[0].probability >= threshold)
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -16,13 +16,15 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from saccade.data.pack import Pack
 from saccade.data.packing import Work
 from saccade.engine import num_cores
 from saccade.errors import SaccadeError
 from saccade.evaluation.evaluate import reopen_pictures
-from saccade.recipe import Recipe
+from saccade.recipe import Metric, Recipe
 from saccade.runs import RunFolder
 from saccade.use.figures import best_epoch, curve, themed_svg, thumbnail
+from saccade.use.found import found_in
 
 _SECTIONS = ("headline", "pictures", "learning", "classes", "mistakes", "making")
 _MOST_MISTAKES = 24
@@ -112,10 +114,12 @@ def render_report(run: RunFolder) -> str:
             recipe_rows=_recipe_rows(recipe),
             judged=judged,
             val=metrics.get("val"),
+            tta=metrics.get("test_tta"),
             data=run.data_report,
             skipped=run.skipped[:_MOST_SKIPPED],
+            found=found_in(run.data_report),
             remarks=[*run.data_report["notes"], *_warnings(run)],
-            learning=_learn(run.results),
+            learning=_learn(run.results, run.recipe.best_by),
             mistakes=_find_mistakes(run) if judged else None,
             seconds=metrics.get("seconds", {}),
             environment=run.environment,
@@ -160,17 +164,17 @@ def _average(name: str, report: Mapping[str, Any]) -> ClassRow:
     return ClassRow(name, row["precision"], row["recall"], row["f1-score"], int(row["support"]))
 
 
-def _learn(results: Sequence[Mapping[str, float]]) -> Learning | None:
+def _learn(results: Sequence[Mapping[str, float]], by: Metric | None) -> Learning | None:
     if not results:
         return None
-    best, every = best_epoch(results), -(-len(results) // _MOST_EPOCHS)
+    best, every = best_epoch(results, by), -(-len(results) // _MOST_EPOCHS)
     kept = {best, results[-1]["epoch"]}
     rows = tuple(row for index, row in enumerate(results) if index % every == 0 or row["epoch"] in kept)
     num_epochs, all_shown = sum(row["epoch"] > 0 for row in results), len(rows) == len(results)
     if num_epochs == 0:
         return Learning(best, num_epochs, all_shown, (), rows)
-    loss = themed_svg(curve(results, "loss"), "Loss over the epochs, in training and validation")
-    accuracy = themed_svg(curve(results, "accuracy"), "Accuracy over the epochs, in training and validation")
+    loss = themed_svg(curve(results, "loss", by), "Loss over the epochs, in training and validation")
+    accuracy = themed_svg(curve(results, "accuracy", by), "Accuracy over the epochs, in training and validation")
     return Learning(best, num_epochs, all_shown, (loss, accuracy), rows)
 
 
@@ -194,10 +198,17 @@ def _thumbnails(run: RunFolder, names: set[str]) -> tuple[dict[str, str], str]:
         pack, rows, _ = reopen_pictures(run, run.load(), None, work)
     except SaccadeError as error:
         return {}, f"They are listed without their pictures: {error.what} ({error.where})."
-    images = {pack.names[row]: thumbnail(pack.images[row]) for row in rows.tolist() if pack.names[row] in names}
+    chosen = [row for row in rows.tolist() if pack.names[row] in names]
+    images = {pack.names[row]: thumbnail(pack.images[row], size_before(pack, row)) for row in chosen}
     if pack.fingerprint != run.data_report["fingerprint"]:
         return images, "The pictures, or the library that decodes them, have changed since: this is what is there now."
     return images, ""
+
+
+def size_before(pack: Pack, row: int) -> tuple[int, int] | None:
+    """Width and height of a picture that was squashed into a square; None where it kept its proportions."""
+    look = pack.looks[row]
+    return (int(look["width"]), int(look["height"])) if pack.preparation.fit == "squash" else None
 
 
 def _warnings(run: RunFolder) -> list[str]:
