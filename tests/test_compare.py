@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import saccade.compare as module
-from saccade.compare import PLAN, Compared, Plan, Progress, compare, compare_finished, jobs_of
+from saccade.compare import Compared, Progress, compare, compare_finished
 from saccade.errors import DataError, RecipeError, RunError, UsageError
 from saccade.pipeline import train
+from saccade.plan import PLAN, Plan, jobs_of
 from saccade.presets import make_recipe
 from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder

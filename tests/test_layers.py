@@ -46,15 +46,16 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": BASE
     | {"engine", "data", "models", "training", "runs", "evaluation", "keeping", "advice", "headstart", "pictures"}
     | {"resuming", "charge", "jobs", "safekeeping", "making", "learning"},
-    "compare": BASE | {"data", "models", "training", "runs", "evaluation", "advice", "resuming", "pipeline"},
+    "plan": BASE | {"advice", "resuming"},
+    "compare": BASE | {"models", "training", "runs", "evaluation", "resuming", "pipeline", "plan"},
     "use": {"errors", "recipe", "metrics", "screen", "whole", "engine", "data", "models", "runs", "evaluation"},
     "api": BASE
     | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "resuming", "use", "learning"}
-    | {"compare"},
+    | {"compare", "plan"},
     "flags": {"errors", "recipe", "presets"},
     "commands": BASE
     | {"flags", "engine", "data", "models", "training", "runs", "predictions", "evaluation", "pipeline", "use", "api"}
-    | {"resuming", "compare"},
+    | {"resuming", "compare", "plan"},
     "cli": {"errors", "flags", "commands"},
     "__main__": {"cli", "threads"},
     "__init__": {"api", "errors", "use", "training"},

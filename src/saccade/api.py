@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from saccade.compare import TYPICAL, Compared, Plan
+from saccade.compare import TYPICAL, Compared
 from saccade.compare import compare as compare_recipes
 from saccade.data.augment import OwnChange
 from saccade.data.packing import Work
@@ -19,6 +19,7 @@ from saccade.evaluation.evidence import Evidence, judge_run
 from saccade.learning import Own
 from saccade.models.certainty import Certainty
 from saccade.pipeline import train as train_recipe
+from saccade.plan import Plan
 from saccade.presets import ADVICE, make_recipe
 from saccade.recipe import (
     Augment,

@@ -11,66 +11,25 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from saccade.advice import has_published_weights
-from saccade.errors import RunError, UsageError
 from saccade.evaluation.learning_curve import LearningCurve, learning_curves
 from saccade.evaluation.standings import Comparison, Group, Price, compare_runs
 from saccade.models.network import side_of
 from saccade.pipeline import train
-from saccade.presets import make_recipe
-from saccade.recipe import Recipe
-from saccade.resuming import NEWEST, Place, name_after
+from saccade.plan import Job, Plan, begin
+from saccade.resuming import Place
 from saccade.runs import RunFolder
 from saccade.screen import Bar, QuietScreen, Screen
 from saccade.training.freeze import freeze
 from saccade.whole import whole_file
 
 TYPICAL = ("scratch", "features", "finetune", "finetune+augment")
-PLAN, RESULT = "plan.json", "compare.json"
+RESULT = "compare.json"
 _SPEED_BATCH, _SPEED_SECONDS = 32, 1.0
-
-
-class Plan(NamedTuple):
-    """What is compared.
-
-    Attributes:
-        models: names of the catalogue.
-        recipes: presets, or .yaml files.
-        changes: fields that all of them have in common.
-        seeds: 0, 1, ... of the weights, the order and the augmentation; the split stays the same.
-        folds: of a cross-validation; 0 for the split that there is.
-        fractions: of the training pictures, ascending; the last one is compared, the others make the learning curve.
-    """
-
-    models: tuple[str, ...]
-    recipes: tuple[str, ...]
-    changes: Mapping[str, object]
-    seeds: int = 1
-    folds: int = 0
-    fractions: tuple[float, ...] = (1.0,)
-
-
-class Job(NamedTuple):
-    """One run of a comparison: its folder's name, what it is a run of, and its recipe."""
-
-    name: str
-    label: str
-    seed: int
-    fold: int
-    fraction: float
-    preset: str
-    changes: dict[str, object]
-
-    @property
-    def recipe(self) -> Recipe:
-        """To train by."""
-        return make_recipe(self.preset, self.changes)
 
 
 class Progress(NamedTuple):
@@ -124,7 +83,7 @@ def compare(
         SaccadeError: of every run; see errors.py. What was finished by then stays and is not trained again.
     """
     place, screen = place or Place(), screen or QuietScreen()
-    folder, source, jobs, left_out = _begin(plan, pictures, place, screen)
+    folder, source, jobs, left_out = begin(plan, pictures, place)
     for sentence in left_out:
         screen.say(sentence)
     total = len(jobs)
@@ -156,96 +115,6 @@ def compare_finished(paths: Sequence[str | Path]) -> Comparison:
     ]
     compare_runs(groups)  # refuses what cannot be compared before anything is loaded
     return compare_runs(groups, {group.label: _price(group) for group in groups})
-
-
-def jobs_of(plan: Plan) -> tuple[list[Job], list[str]]:
-    """The runs of a plan: every recipe once before the first one's second seed. And what is left out, in words."""
-    entrants, left_out = [], []
-    for model, preset in product(plan.models, plan.recipes):
-        changes = {**plan.changes, "model": model}
-        bare = make_recipe(preset, {}).weights == "none"
-        if bare:
-            changes.pop("weights", None)
-        elif plan.changes.get("weights") is None and not has_published_weights(model):
-            left_out.append(f"{model} has no published weights, so {preset} is left out (--weights FILE gives it some)")
-            continue
-        entrants.append((_label(model, preset, plan), preset, changes))
-    if not entrants:
-        raise UsageError("nothing is left to compare", where="--model, --recipe", remedy="; ".join(left_out))
-    split_seed = plan.changes.get("split_seed") or plan.changes.get("seed") or 0
-    first_seed = int(str(plan.changes.get("seed") or 0))
-    folds = range(1, plan.folds + 1) if plan.folds else (1,)
-    jobs = []
-    for seed, fold, fraction, (label, preset, changes) in product(
-        range(first_seed, first_seed + plan.seeds), folds, plan.fractions, entrants
-    ):
-        name = f"{label.replace(' ', '-')}-seed{seed}"
-        name += f"-fold{fold}" if plan.folds else ""
-        name += f"-{fraction:g}" if len(plan.fractions) > 1 else ""
-        own = {**changes, "seed": seed, "split_seed": split_seed, "folds": plan.folds, "fold": fold}
-        jobs.append(Job(name, label, seed, fold, fraction, preset, {**own, "fraction": fraction}))
-    return jobs, left_out
-
-
-def _label(model: str, preset: str, plan: Plan) -> str:
-    recipe = Path(preset).stem if preset.endswith((".yaml", ".yml")) else preset
-    return f"{model.replace('/', '-')} {recipe}" if len(plan.recipes) > 1 or len(plan.models) == 1 else model
-
-
-def _begin(
-    plan: Plan, pictures: str | Path | None, place: Place, screen: Screen
-) -> tuple[Path, str, list[Job], list[str]]:
-    """The comparison's folder with its plan: a new one, or the one that goes on."""
-    if place.resume:
-        folder = _newest(place) if place.resume == NEWEST else Path(place.resume)
-        return folder, *_read_plan(folder)
-    if pictures is None:
-        raise UsageError("no pictures were named", remedy="saccade compare PICTURES --model resnet18")
-    jobs, left_out = jobs_of(plan)
-    for job in jobs:
-        make_recipe(job.preset, job.changes)  # a mistake is said before anything is made
-    folder = _new_folder(place.project, place.name or f"compare-{name_after(str(pictures))}")
-    source = str(Path(pictures).resolve()) if Path(pictures).exists() else str(pictures)
-    about = {"pictures": source, "jobs": [job._asdict() for job in jobs], "left_out": left_out}
-    with whole_file(folder / PLAN) as partial:
-        partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return folder, source, jobs, left_out
-
-
-def _new_folder(project: Path, name: str) -> Path:
-    """A folder of that name, numbered when it is taken."""
-    for number in range(1, 100_000):
-        folder = project / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise RunError(f"no free name is left for {name!r}", where=str(project), remedy="--name chooses another one")
-
-
-def _newest(place: Place) -> Path:
-    found = [path.parent for path in place.project.glob(f"*/{PLAN}")]
-    if not found:
-        raise UsageError(
-            "there is no comparison to go on with",
-            where=str(place.project),
-            remedy="name its folder: saccade compare --resume runs/compare-NAME",
-        )
-    return max(found, key=lambda folder: (folder / PLAN).stat().st_mtime)
-
-
-def _read_plan(folder: Path) -> tuple[str, list[Job], list[str]]:
-    try:
-        about = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        jobs = [Job(**{**job, "changes": dict(job["changes"])}) for job in about["jobs"]]
-        return str(about["pictures"]), jobs, [str(line) for line in about["left_out"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"the comparison cannot be read: {type(error).__name__}: {error}",
-            where=str(folder / PLAN),
-            remedy="begin it again: saccade compare PICTURES",
-        ) from None
 
 
 def _run(job: Job, folder: Path, source: str, screen: Screen) -> None:

@@ -12,8 +12,9 @@ from saccade.errors import UsageError
 from saccade.recipe import Recipe
 
 if TYPE_CHECKING:
-    from saccade.compare import Compared, Plan, Progress
+    from saccade.compare import Compared, Progress
     from saccade.evaluation.standings import Comparison
+    from saccade.plan import Plan
 
 
 def compare(**given: Any) -> None:
@@ -65,7 +66,7 @@ def _finished(paths: list[str], as_json: bool) -> None:
 
 
 def _plan(given: dict[str, Any]) -> Plan:
-    from saccade.compare import Plan
+    from saccade.plan import Plan
 
     fields = ("model", "recipe", "folds", "fold", "fraction")
     changes = {name: given[name] for name in Recipe.model_fields if name not in fields and given.get(name) is not None}
