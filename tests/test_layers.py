@@ -48,7 +48,20 @@ ALLOWED: dict[str, set[str]] = {
     | {"resuming", "charge", "jobs", "safekeeping", "making", "learning"},
     "plan": BASE | {"advice", "resuming"},
     "compare": BASE | {"models", "training", "runs", "evaluation", "resuming", "pipeline", "plan"},
-    "use": {"errors", "recipe", "metrics", "screen", "whole", "engine", "data", "models", "runs", "evaluation"},
+    "use": {
+        "errors",
+        "recipe",
+        "metrics",
+        "screen",
+        "whole",
+        "engine",
+        "data",
+        "models",
+        "runs",
+        "evaluation",
+        "modes",
+        "locking",
+    },
     "api": BASE
     | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "resuming", "use", "learning"}
     | {"compare", "plan"},
@@ -67,6 +80,10 @@ OWNERS = {
     "jinja2": {"use"},
     "matplotlib": {"use"},
     "cv2": {"data/warp.py"},
+    "fastapi": {"use/serve"},
+    "starlette": {"use/serve"},
+    "uvicorn": {"use/serve"},
+    "prometheus_client": {"use/serve_metrics.py"},
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from saccade.data.augment import OwnChange
 from saccade.data.packing import Work
 from saccade.data.sources.given import Given, keep_given
 from saccade.engine import choose_device, num_cores
+from saccade.errors import UsageError
 from saccade.evaluation.evidence import Evidence, judge_run
 from saccade.learning import Own
 from saccade.models.certainty import Certainty
@@ -41,13 +43,20 @@ from saccade.screen import QuietScreen, RichScreen, Screen
 from saccade.training.callbacks import Callback as Callback
 from saccade.training.distributed import leads
 from saccade.training.shapes import OwnShape
+from saccade.use.answer import Answerer, Wanted
 from saccade.use.check import Asked, check_pictures, open_looker
+from saccade.use.comparison_page import write_comparison, write_missing_reports
 from saccade.use.explain import Explanations
 from saccade.use.explain import explain as explain_pictures
 from saccade.use.explain_run import explain_classes, explain_mistakes, own_pictures
+from saccade.use.export import Format, Wish, export_run
+from saccade.use.exported import Exported
+from saccade.use.fast import USUAL, Speed
 from saccade.use.findings import Findings
 from saccade.use.heatmaps import Method, Question
-from saccade.use.predict import Picture, Predictions, expand, predict
+from saccade.use.inputs import expand, named
+from saccade.use.onnx_file import OnnxNetwork, PrecisionName, names_an_onnx_file, open_onnx
+from saccade.use.predict import Picture, Prediction, Predictions
 from saccade.use.pretrained import names_a_network, pretrained
 from saccade.use.report import write_report
 
@@ -230,24 +239,35 @@ def load(
     *,
     device: str = "auto",
     weights: Literal["best", "last"] = "best",
+    precision: Precision = "float32",
+    compile: Compile = "off",  # noqa: A002 - what the flag is called
+    workers: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> Classifier:
     """The classifier in a run folder; or, where there is no such folder, a published one such as `resnet50`.
 
     Args:
-        run: a run folder, a network of the catalogue, or `timm/NAME`; the last two name ImageNet's classes.
+        run: a run folder, a network of the catalogue, or `timm/NAME`; the last two name ImageNet's classes. Or an
+            .onnx file that `Run.export` wrote: it computes on the CPU, as it was written.
         device: auto, cpu, cuda, mps.
         weights: of a run.
+        precision: float32, tf32, bfloat16 or auto, the fastest that is safe here; only float32 gives the same bits
+            everywhere.
+        compile: off, on, or auto: where it pays. What is compiled differs in the last digits.
+        workers: processes that decode pictures; 0: one per core.
         say: told where published weights come from, and their terms.
 
     Raises:
         RunError: there is no run there.
+        ModelError: the .onnx file is not there, damaged, or not saccade's.
         WeightsError: its weights are damaged or from a newer version.
         ResourceError: published weights are not here and cannot be downloaded.
     """
-    if names_a_network(run):
-        return Classifier(pretrained(str(run), say=say), device)
-    return Classifier(RunFolder.open(run).load(weights), device)
+    if names_an_onnx_file(run):
+        trained, device = open_onnx(Path(run)).trained, "cpu"
+    else:
+        trained = pretrained(str(run), say=say) if names_a_network(run) else RunFolder.open(run).load(weights)
+    return Classifier(trained, device, Speed(precision, compile), workers)
 
 
 def _one_by_one(pictures: Picture | Iterable[Picture]) -> list[Picture]:
@@ -262,12 +282,17 @@ class Classifier:
     Args:
         trained: out of a run folder, or published.
         device: auto, cpu, cuda, mps.
+        speed: what may be given up for it.
+        workers: processes that decode pictures; 0: one per core.
+
+    Attributes:
+        answerer: what answers; it holds the processes that decode, which end with it or with its `close`.
     """
 
-    def __init__(self, trained: TrainedNetwork, device: str = "auto") -> None:
+    def __init__(self, trained: TrainedNetwork, device: str = "auto", speed: Speed = USUAL, workers: int = 0) -> None:
         self.device = choose_device(device)
         self._trained = trained
-        trained.network.to(self.device).eval()
+        self.answerer = Answerer(trained, self.device, speed, workers)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -280,26 +305,53 @@ class Classifier:
         return self._trained.certainty
 
     def predict(
-        self, pictures: Picture | Iterable[Picture], *, top: int = 3, min_accuracy: float | None = None
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        top: int = 3,
+        min_accuracy: float | None = None,
+        tta: Looks = "none",
     ) -> Predictions:
         """Name what pictures show.
 
         Args:
-            pictures: a path, a folder, a glob, a uint8 array (H, W), (H, W, 1) or (H, W, 3), or several of them.
+            pictures: a path, a folder, a glob, a zip or tar, a table with a column of paths, a uint8 array (H, W),
+                (H, W, 1) or (H, W, 3), or several of them.
             top: how many classes to name.
             min_accuracy: that answers should have, 0..1; those below the confidence that follows from it are not
                 sure. None as the run was trained with; 0: all are sure.
+            tta: how often to look at a picture: none (once), flip (also at its mirror), shifts (also moved by a pixel).
 
         Returns:
             A prediction per picture; one that cannot be read has no guesses and a reason.
 
         Raises:
             UsageError: an accuracy is asked for, and nothing is known from which a threshold could follow.
+            ArchiveError, TableError: an archive or a table that was named cannot be read.
         """
-        trained = self._trained
-        if min_accuracy is not None:
-            trained = trained._replace(certainty=trained.certainty.demanding(min_accuracy))
-        return Predictions(predict(trained, _one_by_one(pictures), self.device, top))
+        return Predictions(self.predict_iter(pictures, top=top, min_accuracy=min_accuracy, tta=tta))
+
+    def predict_iter(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        top: int = 3,
+        min_accuracy: float | None = None,
+        tta: Looks = "none",
+    ) -> Generator[Prediction]:
+        """The same for any number of pictures in constant memory: each is taken, and answered, when its turn comes.
+
+        Args:
+            pictures: as for `predict`; also a generator without end.
+            top, min_accuracy, tta: likewise.
+
+        Yields:
+            A prediction per picture, in order; a few dozen pictures are read ahead of it.
+
+        Raises:
+            UsageError, ArchiveError, TableError: as `predict`.
+        """
+        return self.answerer.stream(named(pictures), Wanted(top, min_accuracy, tta))
 
     def explain(
         self,
@@ -324,6 +376,8 @@ class Classifier:
         Raises:
             UsageError: there is no such method, class or stage, or the stage gives no map.
         """
+        if isinstance(self._trained.network, OnnxNetwork):
+            raise UsageError("an ONNX file has no stages to look into", remedy="load the run that it was exported from")
         return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
 
     def __repr__(self) -> str:
@@ -361,7 +415,7 @@ def compare(
         quiet: say nothing.
 
     Returns:
-        Its folder, `comparison` (the table: it shows itself in a notebook) and `curves`.
+        Its folder, in which compare.html lies, `comparison` (the table: it shows itself in a notebook) and `curves`.
 
     Raises:
         SaccadeError: see `saccade.errors`; what was finished by then is not trained again.
@@ -369,7 +423,10 @@ def compare(
     plan = Plan(tuple(models), tuple(recipes), dict(changes), seeds, folds, tuple(sorted(set(fractions))))
     place = Place(Path(project), name, NEWEST if resume is True else str(resume or ""))
     screen: Screen = QuietScreen() if quiet else RichScreen()
-    return compare_recipes(plan, None if pictures is None else _named(pictures), place, screen)
+    compared = compare_recipes(plan, None if pictures is None else _named(pictures), place, screen)
+    write_missing_reports(compared.folder, lambda done, total: None)
+    write_comparison(compared.folder)
+    return compared
 
 
 class Run:
@@ -451,6 +508,32 @@ class Run:
             return explain_mistakes(own, mistakes, question)
         return explain_classes(own, per_class, question, lambda done, total: None)
 
+    def export(
+        self,
+        output: str | Path | None = None,
+        *,
+        format: Format = "onnx",  # noqa: A002 - what the flag is called
+        precision: PrecisionName = "float32",
+        quiet: bool = False,
+    ) -> Exported:
+        """Write the network as one file that takes pictures as they are, and prove that it answers as this run does.
+
+        Args:
+            output: the file; None for model.onnx in the run folder.
+            format: onnx, or pt2 (torch.export).
+            precision: float32, float16 or int8 (onnx alone) for weights and sums.
+            quiet: say nothing.
+
+        Returns:
+            Its path, and what came of trying it on the run's test pictures.
+
+        Raises:
+            ExportError: the network has no such form, or the file does not answer as it does; nothing is written.
+            MissingExtraError: a library of `saccade[export]` is not installed.
+        """
+        screen: Screen = QuietScreen() if quiet else RichScreen()
+        return export_run(self.folder, Wish(format, precision, None if output is None else Path(output)), screen)
+
     def report(self) -> Path:
         """Write report.html anew; returns where it lies."""
         return write_report(self.folder)
@@ -461,9 +544,9 @@ class Run:
     def _repr_html_(self) -> str:
         test = self.metrics.get("test")
         if test is None:
-            return f"<b>{self.path}</b>: not finished"
+            return f"<b>{escape(str(self.path))}</b>: not finished"
         low, high = test["interval"]
         return (
-            f"<b>{self.path}</b>: {test['accuracy']:.1%} of {test['num_pictures']:,} test pictures right "
+            f"<b>{escape(str(self.path))}</b>: {test['accuracy']:.1%} of {test['num_pictures']:,} test pictures right "
             f"(95 % interval {low:.1%} to {high:.1%})"
         )

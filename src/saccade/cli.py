@@ -19,9 +19,12 @@ from saccade.commands.check import check
 from saccade.commands.compare import compare
 from saccade.commands.evaluate import evaluate
 from saccade.commands.explain import explain
-from saccade.commands.judge import predict, report
+from saccade.commands.export import export
+from saccade.commands.judge import report
 from saccade.commands.models import models
 from saccade.commands.pack import pack
+from saccade.commands.predict import predict
+from saccade.commands.serve import serve
 from saccade.commands.train import demo, train
 from saccade.errors import ResourceError, SaccadeError, UsageError
 from saccade.flags import compare_parameters, pack_parameters, train_parameters, with_parameters
@@ -39,6 +42,8 @@ _COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "predict": predict,
         "explain": explain,
         "report": report,
+        "serve": serve,
+        "export": export,
         "models": models,
     }
 )
@@ -78,6 +83,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
 def _with_newest(arguments: Sequence[str]) -> list[str]:
     """`--resume` without a run, which the parser of commands does not know, means the newest."""
     words = list(arguments)
+    if words[:1] == ["predict"]:  # its --resume is about the file that it writes
+        return words
     for place, word in enumerate(arguments):
         alone = place + 1 == len(words) or arguments[place + 1].startswith("-")
         if word == "--resume" and alone:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,10 @@ class Compared(NamedTuple):
     comparison: Comparison
     curves: tuple[LearningCurve, ...]
     left_out: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        words = (*(curve.in_words() for curve in self.curves), *self.left_out, str(self.folder))
+        return self.comparison._repr_html_() + "".join(f"<p>{escape(each)}</p>" for each in words)
 
 
 def compare(

@@ -115,5 +115,9 @@ class WeightsError(ModelError):
     """A weights file is damaged, of an unsafe kind, or of another architecture."""
 
 
+class ExportError(ModelError):
+    """A network cannot be written in that form, or what was written does not answer as the network does."""
+
+
 class DivergedError(ModelError):
     """Training left the finite numbers: the loss became infinite or not a number."""

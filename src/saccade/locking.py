@@ -12,22 +12,22 @@ from saccade.errors import ResourceError
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from training the run that this lock file lies in; it is gone afterwards.
+def locked(path: Path, doing: str = "training this run") -> Iterator[None]:
+    """Keep other processes from what is done in the folder that this lock file lies in; it is gone afterwards.
 
     The system lets go when the process dies, however it dies. On a disk that knows no locks there is none.
 
     Raises:
-        ResourceError: another process is training this run.
+        ResourceError: another process is doing it.
     """
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ResourceError(
-            "another process is training this run",
+            f"another process is {doing}",
             where=str(path.parent),
-            remedy="wait for it, or leave out --resume to begin a run beside it",
+            remedy="wait for it, or begin anew beside it: another name, and no --resume",
         ) from None
     except (OSError, NotImplementedError):
         pass

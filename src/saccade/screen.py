@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
+
+_NOTEBOOK_PAUSE = 0.2  # seconds between two pictures of a bar: each goes through the notebook's server
 
 Bar = Callable[[int, str], None]
 """Called with (how many are done, words to the right of the bar)."""
@@ -58,6 +63,10 @@ class RichScreen:
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         """A bar with the share done and the time left."""
+        if self.console.is_jupyter:
+            with _notebook_bar(label, total) as show:
+                yield show
+            return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -71,6 +80,26 @@ class RichScreen:
         with shown:
             task = shown.add_task(label, total=total, words="")
             yield lambda done, words: shown.update(task, completed=done, words=words)
+
+
+@contextmanager
+def _notebook_bar(label: str, total: int) -> Iterator[Bar]:
+    """A bar in a notebook, drawn by the browser: rich's own needs ipywidgets, and without them shows nothing."""
+    display = import_module("IPython.display")
+    place = display.display(display.HTML(""), display_id=True)
+    last = 0.0
+
+    def show(done: int, words: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > _NOTEBOOK_PAUSE:
+            last = time.monotonic()
+            bar = f'<progress max="{max(total, 1)}" value="{min(done, max(total, 1))}"></progress>'
+            place.update(display.HTML(f"{html.escape(label)} {bar} {html.escape(words)}"))
+
+    try:
+        yield show
+    finally:
+        place.update(display.HTML(""))
 
 
 class RecordingScreen:

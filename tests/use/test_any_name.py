@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from saccade.data.cells import printable
 from saccade.use.found import found_in
-from saccade.use.report import Mistake, Mistakes, page_templates
+from saccade.use.report_page import page_templates
+from saccade.use.report_pictures import Mistake, Mistakes
 
 NAMES = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=200) | st.text(
     st.sampled_from("<>&\"'/= \n\r\t-!{}%#;amplt\u202e한😀"), min_size=1, max_size=60

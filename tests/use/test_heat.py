@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_stage_of_a_transformer_that_reads_one_token_is_the_last_whose_places_re
     at = choose_stage(network, None)
     assert (at.stage, at.order, at.side) == ("blocks_10", "tokens", 14)
     assert float(grad_cam(network, _images(224, 1), at).maps.max()) > 0
+
+
+def test_transformer_none_of_whose_places_reach_the_logits_is_refused() -> None:
+    network = _network("timm/vit_tiny_patch16_224", 224)
+    parts = OrderedDict((name, network.stages.get_submodule(name)) for name in ("stem", "norm"))
+    network.stages = nn.Sequential(parts)  # no block hands anything from the other tokens to the class token
+    with pytest.raises(UsageError, match="that its answer depends on") as refusal:
+        choose_stage(network, None)
+    assert "--method occlusion" in str(refusal.value)
 
 
 def test_tokens_are_laid_out_row_by_row_without_the_class_token() -> None:

@@ -13,7 +13,7 @@ from saccade.api import Classifier
 from saccade.api import load as load_classifier
 from saccade.errors import ArrayError, UsageError
 from saccade.runs import RunFolder
-from saccade.use.predict import expand
+from saccade.use.inputs import expand
 
 
 @pytest.fixture(scope="module")

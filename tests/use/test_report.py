@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,26 @@ import pytest
 from PIL import Image
 
 from saccade.api import train
+from saccade.data.decode import DecodeRules
+from saccade.data.prepare import Preparation
+from saccade.errors import UsageError
+from saccade.evaluation.slices import slices_by
 from saccade.metrics import Evaluation
 from saccade.models.catalogue import build_network
+from saccade.models.certainty import Certainty, Step
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
-from saccade.runs import RunFolder
-from saccade.use.report import duration, moment, percent, render_report, write_report
+from saccade.runs import RunFolder, TrainedNetwork
+from saccade.use.report import render_report, write_report
+from saccade.use.report_page import duration, moment, percent
+from saccade.use.report_pictures import Seen, fill_cells, find_mistakes
 
 ATTACK = "<img src=x onerror=alert(1)>"
 CLASSES = (ATTACK, "고양이 'quoted' \"twice\"", "two\nlines & 😀")
 PLACE = "taken at 52.5200 N 13.4050 E"
 PAGE_ELEMENTS = """
 html head meta title link style body main header section footer h1 h2 h3 p ul ol li dl dt dd div span b i small
-strong bdi code pre table thead tbody tfoot tr th td details summary figure img svg g defs path use text clippath rect
+strong bdi code pre a table thead tbody tfoot tr th td details summary figure img svg g defs path use text clippath rect
 """
 PAGE_ATTRIBUTES = """
 charset http-equiv content name rel href lang id class style title scope colspan src alt aria-hidden aria-label role
@@ -322,6 +330,127 @@ def test_report_shows_what_the_log_warned_of(copy: RunFolder) -> None:
     assert "<u>few</u> pictures" in Page(render_report(copy)).text
 
 
+def test_report_class_intervals_equal_evaluate(run: RunFolder, page: str) -> None:
+    part = page.partition('<section id="classes">')[2].partition("</section>")[0]
+    shown = re.findall(r"<small>([\d.]+ to [\d.]+)</small>", part)
+    shares = [scores[key] for scores in run.metrics["test"]["classes"] for key in ("precision", "recall", "f1")]
+    expected = [each["interval"] for each in shares if each["interval"]] + [run.metrics["test"]["macro_f1_interval"]]
+    assert shown == [f"{100 * low:.1f} to {100 * high:.1f}" for low, high in expected]
+
+
+def test_report_cells_show_the_surest_mistakes_and_the_least_sure_hits(run: RunFolder, page: str) -> None:
+    names = sorted(CLASSES)
+    for row, true in enumerate(names):
+        for column, predicted in enumerate(names):
+            inside = [r for r in run.predictions if (r["label"], r["predicted"]) == (true, predicted)]
+            sure = sorted((float(r["probability"]) for r in inside), reverse=row != column)
+            expected = [f"{share:.1%}" for share in sure[: 4 if row == column else 8]]
+            part = page.partition(f'id="cell-{row}-{column}">')[2].partition("</ul>")[0] if inside else ""
+            assert re.findall(r'<span class="sure">(.*?)</span>', part) == expected
+            assert (f'href="#cell-{row}-{column}"' in page) == bool(inside)
+
+
+def test_report_mistakes_have_heat_beside_them(page: str) -> None:
+    part = page.partition('<section id="mistakes">')[2].partition("</section>")[0]
+    shown = part.count('<div class="seen">')
+    assert shown == part.count('alt="what spoke for ') > 0
+    assert "Grad-CAM, block" in part
+
+
+def test_report_of_a_network_without_maps_says_why_there_is_no_heat(
+    copy: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise UsageError("no stage of this network gives a map")
+
+    monkeypatch.setattr("saccade.use.report_pictures.heat_maps", refuse)
+    page = render_report(copy)
+    assert "There are no heat maps: no stage of this network gives a map." in page
+    assert "what spoke for" not in page.replace("what spoke for the answer", "")
+
+
+def test_report_calibration_equals_metrics(run: RunFolder, page: str) -> None:
+    bins, steps = (run.metrics["test"][key] for key in ("reliability", "coverage"))
+    right = [percent(each["accuracy"]) for each in bins]
+    assert [row[2] for row in cells(page, "trust", 0)[1:]] == right
+    assert [row[2] for row in cells(page, "trust", 1)[1:]] == [percent(hits / answered) for _, answered, hits in steps]
+
+
+def test_report_tells_when_the_answer_is_not_sure(copy: RunFolder) -> None:
+    trained = copy.load()
+    steps = (Step(0.7, 50, 50), Step(0.3, 100, 60))
+    certainty = Certainty(temperature=2.0, remark="", num_pictures=100, steps=steps, min_accuracy=0.9)
+    copy.save_weights("best", trained._replace(certainty=certainty))
+    test = copy.metrics["test"] | {"temperature": 2.0}
+    test["not_sure"] = {"min_accuracy": 0.9, "threshold": 0.7, "num_answered": 4, "num_correct": 3}
+    change_json(copy, "metrics.json", test=test)
+    text = Page(render_report(copy)).text
+    assert "a temperature of 2, fitted on 100 validation pictures" in text
+    assert certainty.in_words()[1:] in text
+    assert "4 are answered, 75.0% of them rightly" in text
+
+
+def test_report_accuracy_by_sharpness_equals_metrics(copy: RunFolder) -> None:
+    values, right = np.linspace(0, 1, 40), np.arange(40) % 3 > 0
+    groups = [each.to_json() for each in slices_by(values, right)]
+    change_json(copy, "metrics.json", test=copy.metrics["test"] | {"by_sharpness": groups})
+    shown = [[row[2], row[4]] for row in cells(render_report(copy), "weaker", 0)[1:]]
+    assert shown == [[percent(each["accuracy"]), str(each["num_pictures"])] for each in groups]
+    assert len(shown) == 4
+
+
+def test_report_of_leaked_pictures_names_them_and_the_rest(copy: RunFolder) -> None:
+    rows = copy.predictions
+    path = copy.path / "predictions.csv"
+    names = list(rows[0])
+    lines = [",".join('"' + row[name].replace('"', '""') + '"' for name in names) for row in rows]
+    leaked = [line + (",yes" if index < 2 else ",no") for index, line in enumerate(lines)]
+    path.write_text("\n".join([",".join([*names, "leaked"]), *leaked]) + "\n")
+    change_json(copy, "metrics.json", test_without_leaks=copy.metrics["test"] | {"accuracy": 0.123})
+    text = Page(render_report(copy)).text
+    assert "2 of the test pictures have a copy" in text
+    assert "Without them the accuracy is 12.3%" in text
+    assert rows[1]["path"] in text
+
+
+def test_report_of_a_run_from_before_the_evidence_is_made_all_the_same(copy: RunFolder) -> None:
+    old = ("accuracy", "interval", "num_pictures", "num_correct", "loss", "top_3", "top_5", "baseline", "confusion")
+    test = copy.metrics["test"]
+    change_json(copy, "metrics.json", test={key: test[key] for key in (*old, "report")})
+    page = render_report(copy)
+    assert 'id="trust"' not in page
+    assert 'id="weaker"' not in page
+    assert cells(page, "classes", 1)[1][1]
+
+
+def test_report_of_a_run_whose_weights_are_gone_lists_its_mistakes(copy: RunFolder) -> None:
+    copy.best_path.unlink()
+    page = render_report(copy)
+    assert "listed without their pictures" in page
+    assert "<img" not in page
+
+
+def test_report_pictures_of_noise_stay_below_three_megabytes() -> None:
+    """Noise is what JPEG makes least of, and every picture that a page can show is there."""
+    num_classes, side = 20, 160
+    names = tuple(f"class {number}" for number in range(num_classes))
+    network = build_network(NetworkSpec("lenet5", num_classes, side, 3, "gap"))
+    preparation = Preparation(side, 3, "pad", DecodeRules())
+    pixels = np.random.default_rng(0).integers(0, 256, (num_classes**2, side, side, 3), dtype=np.uint8)
+    pack = SimpleNamespace(images=pixels, preparation=preparation, looks=np.zeros(len(pixels)))
+    pairs = [(true, said) for true in names for said in names]
+    rows = [
+        {"path": str(number), "label": true, "predicted": said, "probability": "0.5"}
+        for number, (true, said) in enumerate(pairs)
+    ]
+    seen = Seen(TrainedNetwork(network, names, preparation), pack, {row["path"]: int(row["path"]) for row in rows})  # type: ignore[arg-type]
+    mistakes, found = find_mistakes(rows, seen, ""), fill_cells(rows, names, seen)
+    images = [image for each in mistakes.shown for image in (each.image, each.heat)]
+    images += [picture.image for cell in found for picture in cell.shown]
+    assert len(images) == 2 * 24 + 180
+    assert sum(len(image or "") for image in images) < 2_500_000
+
+
 def test_report_written_twice_is_identical(run: RunFolder, page: str) -> None:
     assert write_report(run).read_text(encoding="utf-8") == page
 
@@ -366,7 +495,7 @@ def test_report_of_a_solved_head_speaks_of_no_epochs(colours: Path, tmp_path: Pa
     assert "head solved" in solved
     assert "without epochs" in solved
     assert "epoch 0 of" not in solved
-    assert "best epoch" not in solved, "no curve of a single point"
+    assert "kept: epoch" not in solved, "no curve of a single point"
     tuned = render_report(train(colours, recipe="finetune", **fields).folder)
     assert "2 epochs" in tuned
     assert "epoch 0 of" not in tuned

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saccade.commands.judge import write_pages
 from saccade.commands.terminal import screen_for
 from saccade.errors import UsageError
 from saccade.recipe import Recipe
@@ -98,6 +99,8 @@ def _print(compared: Compared, as_json: bool) -> None:
     from saccade.use.comparison_table import comparison_in_words, write_comparison_csv
 
     table = write_comparison_csv(compared.folder / "compare.csv", compared.comparison)
+    screen = screen_for(quiet=as_json)
+    page = write_pages(compared.folder, screen)
     if as_json:
         curves = [curve.to_json() for curve in compared.curves]
         about = compared.comparison.to_json() | {"folder": str(compared.folder), "learning_curves": curves}
@@ -106,7 +109,8 @@ def _print(compared: Compared, as_json: bool) -> None:
     print(comparison_in_words(compared.comparison))
     for curve in compared.curves:
         print(f"\n{curve.in_words()}")
-    screen_for(quiet=False).say(f"{table}   each run has its own folder beside it: {compared.folder}")
+    screen.say(f"page: {page}")
+    screen.say(f"{table}   each run has its own folder beside it: {compared.folder}")
 
 
 class _Live(AbstractContextManager["_Live"]):

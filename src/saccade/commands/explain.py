@@ -64,7 +64,7 @@ def explain(
     from saccade.use.explain import explain as explain_pictures
     from saccade.use.explain import saved
     from saccade.use.heatmaps import Question
-    from saccade.use.predict import expand
+    from saccade.use.inputs import expand
 
     _check_asked(paths, {"--sheet": sheet, "--mistakes": mistakes > 0, "--method filters": method == "filters"})
     question, screen = Question(method, stage, class_name), screen_for(quiet)

@@ -10,9 +10,10 @@ import math
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
@@ -79,11 +80,35 @@ class Children:
         """
         self._start(min(self._num_children, math.ceil(len(items) / _WORTH_A_CHILD)))
         size = min(_LARGEST_CHUNK, math.ceil(len(items) / (_ROUNDS * len(self._all)))) if items else 1
-        chunks = deque(items[start : start + size] for start in range(0, len(items), size))
+        yield from self._in_order(task, (items[start : start + size] for start in range(0, len(items), size)))
+
+    def stream(self, task: Task[ItemT, ResultT], items: Iterable[ItemT], size: int) -> Generator[ResultT]:
+        """The same for any number of items, which are taken as they are needed; children are started as they come.
+
+        Args:
+            task: what to do.
+            items: with what; at most `_AHEAD` times `size` per child are taken ahead of the results.
+            size: how many a child is given at a time.
+
+        Raises:
+            ResourceError, Exception: as `results`; and whatever `items` raises.
+        """
+        several = iter(items)
+
+        def chunks() -> Iterator[list[ItemT]]:
+            while chunk := list(islice(several, size)):
+                self._start(min(self._num_children, len(self._all) + 1))
+                yield chunk
+
+        yield from self._in_order(task, chunks())
+
+    def _in_order(self, task: Task[ItemT, ResultT], chunks: Iterator[Sequence[ItemT]]) -> Generator[ResultT]:
         waiting: deque[Future[list[ResultT]]] = deque()
-        while chunks or waiting:
-            while chunks and len(waiting) < _AHEAD * len(self._all):
-                waiting.append(self._threads.submit(self._run, task, chunks.popleft()))
+        while True:
+            while len(waiting) < max(1, _AHEAD * len(self._all)) and (chunk := next(chunks, None)) is not None:
+                waiting.append(self._threads.submit(self._run, task, chunk))
+            if not waiting:
+                return
             yield from waiting.popleft().result()
 
     def _start(self, num_children: int) -> None:

@@ -18,6 +18,7 @@ from saccade.evaluation.classwise import (
     Average,
     ClassScores,
     ConfusedPair,
+    Share,
     averages,
     class_scores,
     macro_intervals,
@@ -26,10 +27,13 @@ from saccade.evaluation.classwise import (
 )
 from saccade.evaluation.curves import precision_recall_curves, roc_curves
 from saccade.evaluation.evaluate import evaluate, known_leaks, reopen_pictures
+from saccade.evaluation.notebook import html_table
 from saccade.evaluation.slices import Slice, Traits, slices_by
 from saccade.metrics import Evaluation
 from saccade.models.certainty import UNCALIBRATED, Certainty, Step
 from saccade.runs import RunFolder
+
+_MOST_CLASSES = 30  # in a notebook
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,17 @@ class Evidence(Evaluation):
             return None
         return self.only(~self.leaked, f"{self.part}_without_leaks")
 
+    def _repr_html_(self) -> str:
+        shown = self.classes[:_MOST_CLASSES]
+        rows = [
+            (each.name, *(_in_percent(share) for share in (each.precision, each.recall, each.f1)), f"{each.support:,}")
+            for each in shown
+        ]
+        left = len(self.class_names) - len(shown)
+        more = f"<p>and {left:,} more classes: <code>.classes</code></p>" if left else ""
+        header = ("class", "precision", "recall", "F1", "pictures")
+        return f"<p>{super()._repr_html_()}</p>{html_table(header, rows)}{more}"
+
     @property
     def _right(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.predicted == self.labels)
@@ -149,6 +164,14 @@ class Evidence(Evaluation):
             "roc": [curve.to_json() for curve in roc_curves(self)],
             "precision_recall": [curve.to_json() for curve in precision_recall_curves(self)],
         }
+
+
+def _in_percent(share: Share) -> str:
+    """`92.1% (88.0 to 95.1)`"""
+    if share.interval is None:
+        return "-"
+    low, high = share.interval
+    return f"{share.value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def gather_evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from saccade.data.listing import TEST
 from saccade.errors import DataError, RunError
+from saccade.evaluation.notebook import html_table
 from saccade.evaluation.rivals import Correct, Paired, accuracy_interval, compare_pair, holm
 from saccade.metrics import Interval
 from saccade.runs import RunFolder
@@ -125,6 +127,21 @@ class Comparison:
         if behind:
             words += f"; behind it, and that is more than chance: {', '.join(behind)}"
         return words
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                each.label,
+                f"{each.accuracy:.1%}",
+                f"{each.interval.low:.1%} to {each.interval.high:.1%}",
+                "" if each.against_best is None else f"{100 * each.against_best.difference:.1f} points",
+                "" if each.p is None else f"{'no' if each.is_behind else 'can be'} (p {each.p:.3f})",
+                f"{each.seconds:,.0f}",
+            )
+            for each in self.standings
+        ]
+        header = ("", "accuracy", "95 % interval", "behind the best", "only chance?", "seconds")
+        return html_table(header, rows) + f"<p>{escape(self.in_words())}.</p>"
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""

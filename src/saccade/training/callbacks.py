@@ -112,9 +112,7 @@ class KeepWeights(Callback):
     round. Where nothing independent watches, `last_is_best`: then every epoch's weights are the best so far.
     """
 
-    def __init__(
-        self, save: Callable[[str], None], by: Metric = "val_accuracy", *, last_is_best: bool = False
-    ) -> None:
+    def __init__(self, save: Callable[[str], None], by: Metric = "val_accuracy", *, last_is_best: bool = False) -> None:
         self.save = save
         self.last_is_best = last_is_best
         self.by: Metric = by

@@ -14,7 +14,8 @@ from saccade.data.duplicates import Kind
 from saccade.data.outliers import OUTLIERS
 from saccade.use.check import Checked
 from saccade.use.figures import thumbnail
-from saccade.use.report import page_templates, size_before
+from saccade.use.report_page import page_templates
+from saccade.use.report_pictures import size_before
 from saccade.whole import whole_file
 
 _MOST_PAIRS = 24

@@ -11,7 +11,10 @@ from saccade.data.listing import TEST
 from saccade.data.sources.open import open_pictures
 from saccade.engine import choose_device
 from saccade.runs import RunFolder
-from saccade.use.predict import Pixels, Prediction, predict
+from saccade.use.answer import Answerer
+from saccade.use.inputs import named
+from saccade.use.predict import Prediction
+from saccade.use.squares import Pixels
 
 _SHADES = " ░▒▓█"
 
@@ -31,13 +34,12 @@ def demo_digits(run: RunFolder, how_many: int) -> Iterator[Shown]:
     tests = [index for index, item in enumerate(listing.items) if splits[item.name] == TEST]
     chosen = np.linspace(0, len(tests) - 1, how_many).astype(int)
     device = choose_device("auto")
-    trained = run.load()
-    trained.network.to(device)
+    answerer = Answerer(run.load(), device)
     for index in (tests[position] for position in chosen):
         if listing.array is not None:
             pixels = listing.array[index]
             truth = listing.class_names[listing.labels[index]]
-            yield Shown(pixels, truth, next(predict(trained, [pixels], device)))
+            yield Shown(pixels, truth, answerer.answer(named(pixels))[0])
 
 
 def draw_digit(pixels: Pixels) -> str:

@@ -50,13 +50,13 @@ def best_epoch(results: Results, by: Metric | None = None) -> int:
     return int(max(results, key=rank)["epoch"])
 
 
-def curve(results: Results, quantity: Quantity, by: Metric | None = None) -> Figure:
+def curve(results: Results, quantity: Quantity, best: int | None = None) -> Figure:
     """How the loss or the accuracy went over the epochs, in training and in validation.
 
     Args:
         results: a record per epoch, as in results.csv; at least one.
         quantity: loss (nats per picture) or accuracy (0..1).
-        by: what the best weights were chosen by; None: accuracy.
+        best: the epoch whose weights were kept; None: as `best_epoch` finds it.
     """
     figure = Figure(figsize=(_WIDTH / _POINTS_PER_INCH, _HEIGHT / _POINTS_PER_INCH), layout="constrained")
     axes = figure.subplots()
@@ -65,10 +65,10 @@ def curve(results: Results, quantity: Quantity, by: Metric | None = None) -> Fig
     for part, words, colour, width in (("train", "training", MUTED, 1.4), ("val", "validation", ACCENT, 2.0)):
         values = [row[f"{part}_{quantity}"] for row in results]
         axes.plot(epochs, values, color=colour, linewidth=width, marker=marker, markersize=3, label=words)
-    best = best_epoch(results, by)
+    best = best_epoch(results) if best is None else best
     height = results[epochs.index(best)][f"val_{quantity}"]
     ring = axes.scatter([best], [height], s=80, facecolor="none", edgecolor=ACCENT, linewidth=1.6, clip_on=False)
-    ring.set_label(f"best epoch, {best}")
+    ring.set_label(f"kept: epoch {best}")
     room = 0.03 * (epochs[-1] - epochs[0]) or 0.5  # one epoch alone has no extent of its own
     axes.set_xlim(epochs[0] - room, epochs[-1] + room)
     _dress(axes, quantity)
@@ -98,21 +98,22 @@ def themed_svg(figure: Figure, description: str) -> str:
     return f'<svg class="figure" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{drawing}'.rstrip()
 
 
-def thumbnail(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None = None) -> str:
+def thumbnail(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None = None, most: int = _THUMBNAIL_SIDE) -> str:
     """A picture (H, W, 1) or (H, W, 3) as a data URI of at most 160 × 160 pixels.
 
     Args:
         pixels: uint8.
         size: width and height whose proportions it is given back, where it was squashed; None: it has them.
+        most: its longer side is at most so many pixels.
 
     It is encoded anew from its pixels: nothing that lay beside them in a file (EXIF, place, comments) comes along.
     """
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     if size is not None and size[0] != size[1]:
-        side = min(_THUMBNAIL_SIDE, max(picture.size))
+        side = min(most, max(picture.size))
         width, height = (max(1, round(side * length / max(size))) for length in size)
         picture = picture.resize((width, height))
-    picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    picture.thumbnail((most, most))
     lossless = max(picture.size) <= _LOSSLESS_SIDE
     buffer = io.BytesIO()
     if lossless:

@@ -1,98 +1,52 @@
 """The report: one HTML page that shows a run to people, self-contained and silent (no request, no script).
 
-A section of the page is a record made here and a template of the same name under templates/sections; to add one,
-write both and name it in `_SECTIONS`.
+A section of the page is a record made here (or in report_tables.py, report_pictures.py, doctor.py) and a template of
+the same name under templates/sections; to add one, write both and name it in `_SECTIONS`.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
-import numpy as np
-import numpy.typing as npt
-
-from saccade.data.pack import Pack
-from saccade.data.packing import Work
-from saccade.engine import num_cores
+from saccade.data.cells import printable
+from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.errors import SaccadeError
-from saccade.evaluation.evaluate import reopen_pictures
-from saccade.recipe import Metric, Recipe
-from saccade.runs import RunFolder
-from saccade.use.figures import best_epoch, curve, themed_svg, thumbnail
+from saccade.models.certainty import Certainty
+from saccade.recipe import Recipe
+from saccade.runs import RunFolder, TrainedNetwork
+from saccade.use.batch_norm import Drift, measure_drift, num_needed
+from saccade.use.doctor import LOOKED_FOR, Patient, examine
+from saccade.use.figures import themed_svg
 from saccade.use.found import found_in
+from saccade.use.recipe_words import recipe_in_words
+from saccade.use.report_figures import coverage, reliability
+from saccade.use.report_page import page_templates
+from saccade.use.report_pictures import Seen, fill_cells, find_mistakes, look_again
+from saccade.use.report_tables import judge, learn
 
-_SECTIONS = ("headline", "pictures", "learning", "classes", "mistakes", "making")
-_MOST_MISTAKES = 24
-_MOST_PAIRS = 15
-_WIDEST_MATRIX = 30  # classes; above, the matrix is mostly zeros and no longer readable
-_MOST_EPOCHS = 100  # rows of the table of epochs
+_SECTIONS = ("headline", "doctor", "asked", "pictures", "learning", "classes", "mistakes", "trust", "weaker", "making")
 _MOST_SKIPPED = 50
+_MOST_LEAKED = 50
 
 
-class ClassRow(NamedTuple):
-    """A class of the test pictures: shares 0..1, and how many pictures show it."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-class Pair(NamedTuple):
-    """Pictures of one class that were taken for another; `share` is of all pictures of the true class."""
-
-    true: str
-    predicted: str
-    num_pictures: int
-    share: float
-
-
-class Judged(NamedTuple):
-    """What metrics.json says about the test pictures, arranged for the page; `matrix` is None above 30 classes."""
+class Trust(NamedTuple):
+    """How far the confidence can be trusted: what metrics.json says, two figures as SVG, and sentences."""
 
     values: Mapping[str, Any]
-    biggest_class: str
-    classes: tuple[ClassRow, ...]
-    averages: tuple[ClassRow, ...]
-    matrix: tuple[tuple[str, tuple[Pair, ...]], ...] | None
-    pairs: tuple[Pair, ...]
+    figures: tuple[str, str]
+    words: tuple[str, ...]
 
 
-class Mistake(NamedTuple):
-    """A test picture that was named wrongly; `image` is a data URI, or None where the picture is gone."""
+class Leaked(NamedTuple):
+    """Test pictures that were learned from too: how many, some names, and what the others say (None: not known)."""
 
-    name: str
-    true: str
-    predicted: str
-    probability: float
-    image: str | None
-
-
-class Mistakes(NamedTuple):
-    """The most confident mistakes, and a sentence about their pictures where there is something to say."""
-
-    total: int
-    shown: tuple[Mistake, ...]
-    remark: str
-
-
-class Learning(NamedTuple):
-    """The epochs: figures as SVG, and the rows of the table (all, or every n-th, the best and the last).
-
-    A head that was solved stands in the rows as epoch 0 and is not counted.
-    """
-
-    best: int
-    num_epochs: int
-    all_shown: bool
-    figures: tuple[str, ...]
-    rows: tuple[Mapping[str, float], ...]
+    num_pictures: int
+    names: tuple[str, ...]
+    without: Mapping[str, Any] | None
 
 
 def write_report(run: RunFolder) -> Path:
@@ -101,9 +55,12 @@ def write_report(run: RunFolder) -> Path:
 
 
 def render_report(run: RunFolder) -> str:
-    """The page as text."""
-    metrics, recipe = run.metrics, run.recipe
-    judged = _judge(metrics["test"], run.class_names) if "test" in metrics else None
+    """The page as text, below 3 MB: pictures are at most 160 pixels wide, and there are at most 228 of them."""
+    metrics, recipe, data, predictions = run.metrics, run.recipe, run.data_report, run.predictions
+    test, num_val = metrics.get(TEST), sum(parts[VAL] for parts in data["classes"].values())
+    trained, trouble = _load(run) if test else (None, "")
+    seen, remark = look_again(run, trained) if trained else (None, trouble)
+    drift = _drift(run, seen) if seen else None
     return (
         page_templates()
         .get_template("report.html")
@@ -112,15 +69,23 @@ def render_report(run: RunFolder) -> str:
             name=run.path.resolve().name,
             recipe=recipe,
             recipe_rows=_recipe_rows(recipe),
-            judged=judged,
-            val=metrics.get("val"),
-            tta=metrics.get("test_tta"),
-            data=run.data_report,
+            asked=recipe_in_words(recipe),
+            judged=judge(test, run.class_names) if test else None,
+            val=metrics.get(VAL),
+            tta=metrics.get(f"{TEST}_tta"),
+            data=data,
+            num_val=num_val,
             skipped=run.skipped[:_MOST_SKIPPED],
-            found=found_in(run.data_report),
-            remarks=[*run.data_report["notes"], *_warnings(run)],
-            learning=_learn(run.results, run.recipe.best_by),
-            mistakes=_find_mistakes(run) if judged else None,
+            found=found_in(data),
+            remarks=[*data["notes"], *_warnings(run)],
+            learning=learn(run.results, recipe.best_by, is_watched=num_val > 0),
+            complaints=examine(Patient(run.results, metrics, data, recipe, run.class_names, drift)) if test else None,
+            looked_for=LOOKED_FOR,
+            mistakes=find_mistakes(predictions, seen, remark) if test else None,
+            cells=fill_cells(predictions, run.class_names, seen),
+            trust=_trust(test, trained.certainty if trained else None) if test and "reliability" in test else None,
+            slices=_slices(test or {}),
+            leaked=_leaked(metrics, predictions),
             seconds=metrics.get("seconds", {}),
             environment=run.environment,
             command=[shlex.quote(argument) for argument in run.environment["command"]],
@@ -128,87 +93,73 @@ def render_report(run: RunFolder) -> str:
     )
 
 
-def _judge(test: Mapping[str, Any], class_names: Sequence[str]) -> Judged:
-    counts = np.array(test["confusion"], dtype=np.int64)
-    rows = tuple(
-        (true, tuple(_pairs(true, class_names, row))) for true, row in zip(class_names, counts.tolist(), strict=True)
-    )
-    confused = [pair for true, row in rows for pair in row if pair.num_pictures and pair.predicted != true]
-    return Judged(
-        values=test,
-        biggest_class=class_names[int(counts.sum(axis=1).argmax())],
-        classes=tuple(_class_rows(counts, class_names)),
-        averages=tuple(_average(f"{kind} avg", test["report"]) for kind in ("macro", "weighted")),
-        matrix=rows if len(class_names) <= _WIDEST_MATRIX else None,
-        pairs=tuple(sorted(confused, key=lambda pair: (-pair.num_pictures, -pair.share))[:_MOST_PAIRS]),
-    )
-
-
-def _pairs(true: str, class_names: Sequence[str], row: Sequence[int]) -> Iterator[Pair]:
-    total = max(sum(row), 1)
-    for predicted, num_pictures in zip(class_names, row, strict=True):
-        yield Pair(true, predicted, num_pictures, num_pictures / total)
-
-
-def _class_rows(counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> Iterator[ClassRow]:
-    """From the counts, not from the report of metrics.json: there a class called `accuracy` would be overwritten."""
-    right, true, predicted = (each.tolist() for each in (np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)))
-    for index, name in enumerate(class_names):
-        hits, num_true, num_said = right[index], true[index], predicted[index]
-        f1 = 2 * hits / max(num_true + num_said, 1)
-        yield ClassRow(name, hits / max(num_said, 1), hits / max(num_true, 1), f1, num_true)
-
-
-def _average(name: str, report: Mapping[str, Any]) -> ClassRow:
-    row = report[name]
-    return ClassRow(name, row["precision"], row["recall"], row["f1-score"], int(row["support"]))
-
-
-def _learn(results: Sequence[Mapping[str, float]], by: Metric | None) -> Learning | None:
-    if not results:
-        return None
-    best, every = best_epoch(results, by), -(-len(results) // _MOST_EPOCHS)
-    kept = {best, results[-1]["epoch"]}
-    rows = tuple(row for index, row in enumerate(results) if index % every == 0 or row["epoch"] in kept)
-    num_epochs, all_shown = sum(row["epoch"] > 0 for row in results), len(rows) == len(results)
-    if num_epochs == 0:
-        return Learning(best, num_epochs, all_shown, (), rows)
-    loss = themed_svg(curve(results, "loss", by), "Loss over the epochs, in training and validation")
-    accuracy = themed_svg(curve(results, "accuracy", by), "Accuracy over the epochs, in training and validation")
-    return Learning(best, num_epochs, all_shown, (loss, accuracy), rows)
-
-
-def _find_mistakes(run: RunFolder) -> Mistakes:
-    """The most confident ones first, with their pictures as long as these are where the run found them."""
-    wrong = [row for row in run.predictions if row["label"] != row["predicted"]]
-    wrong.sort(key=lambda row: -float(row["probability"]))
-    shown = wrong[:_MOST_MISTAKES]
-    images, remark = _thumbnails(run, {row["path"] for row in shown}) if shown else ({}, "")
-    mistakes = (
-        Mistake(row["path"], row["label"], row["predicted"], float(row["probability"]), images.get(row["path"]))
-        for row in shown
-    )
-    return Mistakes(len(wrong), tuple(mistakes), remark)
-
-
-def _thumbnails(run: RunFolder, names: set[str]) -> tuple[dict[str, str], str]:
-    """Data URIs by name, as the network saw the pictures, and what a reader must know about them."""
-    work = Work(num_cores(), strict=False, progress=lambda done, total: None)
+def _load(run: RunFolder) -> tuple[TrainedNetwork | None, str]:
+    """The best weights, or a sentence why they cannot be had: the page then does without what they would show."""
     try:
-        pack, rows, _ = reopen_pictures(run, run.load(), None, work)
+        return run.load(), ""
     except SaccadeError as error:
-        return {}, f"They are listed without their pictures: {error.what} ({error.where})."
-    chosen = [row for row in rows.tolist() if pack.names[row] in names]
-    images = {pack.names[row]: thumbnail(pack.images[row], size_before(pack, row)) for row in chosen}
-    if pack.fingerprint != run.data_report["fingerprint"]:
-        return images, "The pictures, or the library that decodes them, have changed since: this is what is there now."
-    return images, ""
+        return None, f"They are listed without their pictures: {error.what} ({error.where})."
 
 
-def size_before(pack: Pack, row: int) -> tuple[int, int] | None:
-    """Width and height of a picture that was squashed into a square; None where it kept its proportions."""
-    look = pack.looks[row]
-    return (int(look["width"]), int(look["height"])) if pack.preparation.fit == "squash" else None
+def _drift(run: RunFolder, seen: Seen) -> Drift | None:
+    """Of BatchNorm, on training pictures, the classes taking turns."""
+    pack, names = seen.pack, {name: index for index, name in enumerate(seen.trained.class_names)}
+    learned = {name for name, part in run.splits.items() if part == TRAIN}
+    by_class: dict[int, list[int]] = {}
+    for row in pack.usable.tolist():
+        label = names.get(pack.class_names[pack.labels[row]])
+        if label is not None and printable(pack.names[row]) in learned:
+            by_class.setdefault(label, []).append(row)
+    turns = zip_longest(*([(row, label) for row in rows] for label, rows in by_class.items()))
+    mixed = (each for turn in turns for each in turn if each is not None)
+    chosen = list(islice(mixed, num_needed(pack.preparation.side)))
+    return measure_drift(seen.trained, [pack.images[row] for row, _ in chosen], [label for _, label in chosen])
+
+
+def _trust(test: Mapping[str, Any], certainty: Certainty | None) -> Trust:
+    figures = (
+        themed_svg(reliability(test), "Reliability: the share that is right at each confidence"),
+        themed_svg(coverage(test), "Coverage: the share that is right among the surest pictures"),
+    )
+    return Trust(test, figures, tuple(_trust_in_words(test, certainty)))
+
+
+def _trust_in_words(test: Mapping[str, Any], certainty: Certainty | None) -> Iterator[str]:
+    before, chosen = test["uncalibrated"], test["not_sure"]
+    if certainty is not None and certainty.remark:
+        yield f"The probabilities are the network's own: {certainty.remark}."
+    elif test["temperature"] != 1:
+        of = f" on {certainty.num_pictures:,} validation pictures" if certainty else ""
+        way = "calmer" if test["temperature"] > 1 else "bolder"
+        yield (
+            f"The probabilities were made {way} by a temperature of {test['temperature']:.3g}, fitted{of}. On the test "
+            f"pictures the mean distance between confidence and accuracy (ECE) went from {before['ece']:.1%} to "
+            f"{test['ece']:.1%}, the Brier score from {before['brier']:.3f} to {test['brier']:.3f}. Which class is the "
+            "most likely never changes."
+        )
+    if certainty is not None and (words := certainty.in_words()):
+        yield f"{words[0].upper()}{words[1:]}."
+        answered, right = chosen["num_answered"], chosen["num_correct"]
+        share = f", {right / answered:.1%} of them rightly" if answered else ""
+        yield f"Of the {test['num_pictures']:,} test pictures {answered:,} are answered{share}."
+    else:
+        yield (
+            "Every picture is answered. To have the answers right more often and the rest called “not sure”: "
+            "saccade predict --min-accuracy 0.95."
+        )
+
+
+def _slices(test: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    """Title, how to write the bounds, and the groups; runs of older versions have none."""
+    kinds = (("Size in pixels", "%.0f", "by_size"), ("Sharpness", "%.2f", "by_sharpness"))
+    return [(title, how, test[key]) for title, how, key in kinds if test.get(key)]
+
+
+def _leaked(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, str]]) -> Leaked | None:
+    names = [row["path"] for row in predictions if row.get("leaked") == "yes"]
+    if not names:
+        return None
+    return Leaked(len(names), tuple(names[:_MOST_LEAKED]), metrics.get(f"{TEST}_without_leaks"))
 
 
 def _warnings(run: RunFolder) -> list[str]:
@@ -222,37 +173,3 @@ def _warnings(run: RunFolder) -> list[str]:
 def _recipe_rows(recipe: Recipe) -> list[tuple[str, object, str | None]]:
     """Field, value, and what the field means."""
     return [(name, getattr(recipe, name), field.description) for name, field in Recipe.model_fields.items()]
-
-
-def page_templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("saccade.use", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "duration": duration, "moment": moment}
-    return environment
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """`98.6%`; what is almost all or almost nothing is never rounded to it: `>99.9%`, `<0.1%`."""
-    smallest = 10.0**-digits
-    text = f"{share:.{digits}%}"
-    if share < 1 and text == f"{1:.{digits}%}":
-        return f">{100 - smallest:.{digits}f}%"
-    return f"<{smallest:.{digits}f}%" if share > 0 and text == f"{0:.{digits}%}" else text
-
-
-def duration(seconds: float) -> str:
-    """`12.3 s`, `4 min 12 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def moment(text: str) -> str:
-    """An ISO time as `2026-11-22 04:10 UTC`."""
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -90,7 +90,10 @@ def choose_stage(network: Network, asked: str | None) -> StageMap:
         raise _no_map("no stage of this network gives a map", usable)
     largest = max(each.side for each in usable)
     fine = [each for each in usable if each.side >= min(LEAST_SIDE, largest)]
-    return next((each for each in reversed(fine) if _reaches_logits(network, each)), fine[-1])
+    found = next((each for each in reversed(fine) if _reaches_logits(network, each)), None)
+    if found is None:
+        raise _no_map("no stage of this network gives a map that its answer depends on,", ())
+    return found
 
 
 @contextmanager

@@ -1,0 +1,183 @@
+"""The process that holds the network of a server: it loads, tries and runs it, and ends when its parent does.
+
+A process of its own, so that a crash, a kill for want of memory or a new version of the weights costs the server
+nothing but this process. Both talk as data/child.py describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from saccade.data.child import receive, send
+from saccade.engine import choose_device, describe_device, num_cores
+from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError
+from saccade.runs import RunFolder, TrainedNetwork
+from saccade.use.answer import Answerer, Wanted
+from saccade.use.heatmaps import METHODS, Question, heat_maps
+from saccade.use.inputs import ArrayItem, Named
+from saccade.use.onnx_file import names_an_onnx_file, open_onnx
+from saccade.use.serve_messages import Answer, AskAnswers, AskHeat, Facts, HeatPicture, Refused, Source, Squares
+
+_HEAT_SIDE = 448
+AnswerMany = Callable[[Squares, int], list[Answer]]
+
+
+class Loaded(NamedTuple):
+    """A network that was tried: what is said of it, and how to ask it."""
+
+    facts: Facts
+    answer: AnswerMany
+    heat: Callable[[AskHeat], HeatPicture]
+
+
+def main() -> None:
+    """Load what the parent names, say what it is, and answer until the parent ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # these reach the whole group; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get between the messages
+    torch.set_num_threads(num_cores())
+    try:
+        loaded = load(receive(sys.stdin.buffer))
+        send(outgoing, loaded.facts)
+        while True:
+            send(outgoing, _result(loaded, receive(sys.stdin.buffer)))
+    except (EOFError, BrokenPipeError):
+        return
+    except SaccadeError as error:
+        send(outgoing, Refused(error))
+
+
+def load(source: Source) -> Loaded:
+    """Load a run, or a file that was exported, and try it on a grey picture.
+
+    Raises:
+        SaccadeError: there is no run, its weights are damaged, or what it answers are no probabilities.
+    """
+    device = choose_device(source.device)
+    trained, facts = _open_file(Path(source.path)) if names_an_onnx_file(source.path) else _open_run(source.path)
+    answerer = Answerer(trained, device)
+    facts = facts._replace(device=describe_device(device), unit=answerer.network.batch)
+    loaded = Loaded(facts, partial(_answer, answerer), partial(_heat, trained, facts))
+    try_out(loaded)
+    return loaded
+
+
+def _open_run(path: str) -> tuple[TrainedNetwork, Facts]:
+    run = RunFolder.open(path)
+    model = file_hash(run.best_path)
+    trained = run.load()
+    if file_hash(run.best_path) != model:
+        raise ModelError("the weights changed while they were read", where=str(run.best_path), remedy="try again")
+    facts = _facts(trained, model, run.best_path)
+    return trained, facts._replace(name=run.path.resolve().name, report_path=str(run.report_path.resolve()))
+
+
+def _open_file(path: Path) -> tuple[TrainedNetwork, Facts]:
+    found = open_onnx(path)
+    return found.trained, _facts(found.trained, f"sha256:{found.sha256}", path)._replace(explains=False)
+
+
+def _facts(trained: TrainedNetwork, model: str, path: Path) -> Facts:
+    threshold = trained.certainty.threshold
+    return Facts(
+        model=model,
+        name=path.stem,
+        architecture=trained.network.spec.model,
+        class_names=trained.class_names,
+        preparation=trained.preparation,
+        threshold=None if math.isinf(threshold) else threshold,
+        device="",
+        explains=True,
+        weights_path=str(path.resolve()),
+        report_path="",
+        process=os.getpid(),
+        unit=1,
+    )
+
+
+def try_out(loaded: Loaded) -> None:
+    """One grey picture through everything.
+
+    Raises:
+        ModelError: what comes out are no probabilities.
+    """
+    side, channels = loaded.facts.preparation.side, loaded.facts.preparation.channels
+    grey = np.full((1, side, side, channels), 128, np.uint8)
+    guesses = loaded.answer(grey, len(loaded.facts.class_names))[0].guesses
+    total = math.fsum(share for _, share in guesses)
+    if not (abs(total - 1) < 1e-6 and all(0 <= share <= 1 for _, share in guesses)):
+        raise ModelError(
+            f"the probabilities of a grey picture sum to {total:g}, so the weights are not used",
+            where=loaded.facts.weights_path,
+            remedy="train again, or restore the file from a copy",
+        )
+
+
+def answer_in_pieces(answer: AnswerMany, squares: Squares, top: int) -> list[Answer | SaccadeError]:
+    """Answers for N pictures; where memory does not suffice for all at once, one by one, and none costs the others."""
+    try:
+        return list(answer(squares, top))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+    if len(squares) > 1:
+        return [found for square in squares for found in answer_in_pieces(answer, square[None], top)]
+    return [ResourceError("the memory does not suffice for this picture", remedy="try again later")]
+
+
+def file_hash(path: Path) -> str:
+    """`sha256:` and 64 digits; of an absent file, `absent`."""
+    if not path.is_file():
+        return "absent"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _result(loaded: Loaded, asked: AskAnswers | AskHeat) -> object:
+    try:
+        if isinstance(asked, AskHeat):
+            return loaded.heat(asked)
+        return answer_in_pieces(loaded.answer, asked.squares, asked.top)
+    except SaccadeError as error:
+        return Refused(error)
+    except Exception as error:
+        return Refused(SaccadeError(f"saccade has a bug: {type(error).__name__}: {error}"))
+
+
+def _answer(answerer: Answerer, squares: Squares, top: int) -> list[Answer]:
+    named = [Named("", ArrayItem("", square)) for square in squares]
+    found = answerer.answer(named, Wanted(top))
+    return [Answer(tuple((each.class_name, each.probability) for each in one.guesses), one.sure) for one in found]
+
+
+def _heat(trained: TrainedNetwork, facts: Facts, asked: AskHeat) -> HeatPicture:
+    if not facts.explains:
+        what = "this model cannot show where it looks: its gradients stayed behind when it was exported"
+        raise UsageError(what, remedy="serve the run folder that it was exported from")
+    method = next((method for method in METHODS if method == asked.method), METHODS[0])
+    found = next(heat_maps(trained, [asked.square], Question(method, None, asked.class_name or None)))
+    return HeatPicture(found.png(_HEAT_SIDE), found.class_name)
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether this is torch's or Python's way to say that memory has run out."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        sign in words for sign in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+if __name__ == "__main__":
+    main()
