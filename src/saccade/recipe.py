@@ -152,8 +152,8 @@ class Recipe(BaseModel):
     )
     best_by: Metric | None = Field(
         None,
-        description="what is better, for best weights, patience and plateau: val_loss or val_accuracy; default: accuracy "
-        "for the weights, loss for the others",
+        description="val_loss or val_accuracy, for best weights, patience and plateau; default: accuracy for the "
+        "weights, loss for the others",
     )
     tta: Looks = Field(
         "none", description="judge also by several looks at a picture: flip, its mirror too; shifts, and a pixel aside"

@@ -128,7 +128,7 @@ def until(condition: Callable[[], object], seconds: float = _PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -301,14 +301,15 @@ def test_f14_new_weights_take_over_and_damaged_ones_do_not(finished: RunFolder, 
             for parameter in other.network.head.parameters():
                 parameter.mul_(0.5)
         run.save_weights("best", other)
-        num_asked, new = 0, old
+        num_asked, new, began = 0, old, time.monotonic()
         while new["model"] == old["model"]:
             answer = post()
             assert answer.status_code == 200  # the old one answers until the new one can
             new, num_asked = answer.json(), num_asked + 1
-            assert num_asked < 10_000
+            assert time.monotonic() - began < 60, server.client.get("/readyz").text
             if new["model"] == old["model"]:
                 assert new == old
+                time.sleep(0.1)
         assert num_asked > 1
         expected = load(run.path, device="cpu").predict(_written(tmp_path, picture))[0]
         assert new["predictions"][0]["guesses"] == [guess._asdict() for guess in expected.guesses]

@@ -212,10 +212,10 @@ class Service:
         stamp = _stamp(self.facts.weights_path)
         try:
             self._take(await asyncio.to_thread(self._start), stamp)
-        except SaccadeError as error:
+        except Exception as error:  # whatever it is, the watch goes on and what there was answers
             self._stamp = stamp  # not tried again until the file changes once more
             self.metrics.reloads.labels("refused").inc()
-            self.trouble = error.what
+            self.trouble = error.what if isinstance(error, SaccadeError) else repr(error)
             _LOG.warning("the model cannot be loaded, %s: %s", "the old one stays" if self._current else "none", error)
             return False
         return True

@@ -16,7 +16,10 @@ from saccade.use.serve_messages import Answer, AskAnswers, AskHeat, Facts, HeatP
 
 # A batch of 32 pictures of 224 pixels is 4.8 MB; with 64 kB, the usual size of a pipe, both sides take turns 75 times.
 _PIPE_BYTES = 2**20
-_START = "import sys; sys.path[:] = {path!r}; from saccade.use.serve_child import main; main()"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from saccade.threads import calm_threads; calm_threads(); "
+    "from saccade.use.serve_child import main; main()"
+)
 
 
 class WorkerError(ResourceError):
@@ -31,6 +34,7 @@ class Worker:
     """
 
     def __init__(self, source: Source) -> None:
+        self._is_lost = False
         pipe = subprocess.PIPE
         command = [sys.executable, "-c", _START.format(path=sys.path)]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, own code
@@ -44,8 +48,8 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
+        """Whether the process still runs and talks: its pipe ends a moment before the system says that it died."""
+        return not self._is_lost and self._process.poll() is None
 
     def answer(self, squares: Sequence[Squares], top: int) -> list[Answer | SaccadeError]:
         """An answer per square of uint8 (side, side, C), or why there is none.
@@ -84,6 +88,7 @@ class Worker:
             send(to, message)
             found = receive(from_)
         except (EOFError, OSError, ValueError):
+            self._is_lost = True
             raise WorkerError(
                 "the process that held the network has ended; another one is being started",
                 remedy="ask again in a few seconds",
