@@ -26,6 +26,7 @@ EXIT_CODES = {
     "ModelError": 5,
     "RunError": 5,
     "WeightsError": 5,
+    "ExportError": 5,
     "DivergedError": 5,
 }
 

@@ -184,7 +184,7 @@ def test_find_lr_of_a_transfer_looks_behind_the_solved_head(
         "--weights",
         str(tmp_path / "b.safetensors"),
     ]
-    words += ["--image-size", "32", "--head", "gap", "--workers", "1", "--project", str(tmp_path / "runs")]
+    words += ["--image-size", "32", "--head", "gap", "--workers", "1", "--project", str(tmp_path / "runs"), "--find-lr"]
     assert run_command_line(words) == code
     said = capsys.readouterr().err
     assert (

@@ -15,7 +15,7 @@ import numpy as np
 import saccade.advice as advice
 from saccade.charge import Charge
 from saccade.clock import Clock
-from saccade.data.audit import describe_pictures, pictures_in_words
+from saccade.data.audit import describe_pictures, fingerprint_of, pictures_in_words
 from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.data.pack import Pack
 from saccade.engine import keep_memory, make_deterministic, num_cores
@@ -194,6 +194,7 @@ def _start_run(charge: Charge, begun: Begun | None, recipe: Recipe, shown: Pictu
     is_path = source.exists() or "{" in listing.source  # else a word; braces stand for several shards
     place_of = str(source.resolve()) if is_path else listing.source
     report = describe_pictures(pack, rows, parts, place_of, list(listing.notes)) | findings
+    report["test_pictures"] = fingerprint_of(pack, shown.of(TEST))
     run.write_pictures(report, splits, pack.skipped)
     run.write_recipe(recipe)
     return begun

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from saccade.api import Run, load
+from saccade.api import Classifier, Run, load
 from saccade.errors import RunError, UsageError
 from saccade.evaluation.calibrate import FEWEST, certainty_of, coverage_steps, fit_temperature, with_certainty
 from saccade.metrics import Evaluation
@@ -95,8 +95,7 @@ def test_predict_names_the_same_classes_at_every_temperature(finished: RunFolder
             if isinstance(layer, torch.nn.Linear):
                 layer.weight.zero_()  # all pictures are alike, and two classes exactly as likely
                 layer.bias.copy_(torch.tensor([1.0, 1.0, 0.5])) if layer.out_features == 3 else None
-    classifier = load(finished.path, device="cpu")
-    classifier._trained = trained._replace(certainty=Certainty(temperature))
+    classifier = Classifier(trained._replace(certainty=Certainty(temperature)), "cpu")
     guesses = classifier.predict(np.zeros((20, 24, 3), np.uint8))[0].guesses
     assert [guess.class_name for guess in guesses] == ["blue", "green", "red"]
     assert guesses[0].probability == guesses[1].probability

@@ -62,7 +62,6 @@ def describe_pictures(
     return {
         "source": source,
         "fingerprint": pack.fingerprint,
-        "test_pictures": _fingerprint(pack, rows[splits == TEST]),
         "num_seen": _num_seen(pack),
         "num_used": len(rows),
         "num_skipped": len(pack.skipped),
@@ -79,7 +78,7 @@ def describe_pictures(
     }
 
 
-def _fingerprint(pack: Pack, rows: npt.NDArray[np.int64]) -> str:
+def fingerprint_of(pack: Pack, rows: npt.NDArray[np.int64]) -> str:
     """Of pictures by their bytes and classes, whatever they are called and in whatever order they come."""
     sums = pack.looks["sha256"]
     lines = sorted(f"{bytes(sums[row]).hex()} {pack.class_names[pack.labels[row]]}" for row in rows.tolist())

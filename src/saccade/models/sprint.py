@@ -45,7 +45,6 @@ class Whiten(nn.Module):
         self.in_channels = in_channels
         num_values = in_channels * PATCH**2
         self.register_buffer("weight", self._filters(nn.init.orthogonal_(torch.empty(num_values, num_values))))
-        self.act = nn.GELU()
 
     @torch.no_grad()
     def learn_from(self, images: Tensor) -> None:
@@ -61,7 +60,7 @@ class Whiten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 8 C, h - 1, w - 1)."""
-        whitened: Tensor = self.act(F.conv2d(x, self.weight))
+        whitened: Tensor = F.gelu(F.conv2d(x, self.weight))
         return whitened
 
 
