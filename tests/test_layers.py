@@ -62,7 +62,10 @@ ALLOWED: dict[str, set[str]] = {
         "modes",
         "locking",
     },
+    "classifier": BASE | {"engine", "models", "runs", "use"},
+    "finished": BASE | {"classifier", "engine", "data", "runs", "evaluation", "use"},
     "api": BASE
+    | {"classifier", "finished"}
     | {"engine", "data", "models", "training", "runs", "evaluation", "pipeline", "resuming", "use", "learning"}
     | {"compare", "plan"},
     "flags": {"errors", "recipe", "presets"},

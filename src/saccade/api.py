@@ -1,25 +1,21 @@
-"""The Python face of saccade: train and load, and the two thin objects they return."""
+"""The Python face of saccade: train, check and compare here; classifier.py and finished.py have what they lead to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
+from saccade.classifier import Classifier as Classifier
+from saccade.classifier import load as load
 from saccade.compare import TYPICAL, Compared
 from saccade.compare import compare as compare_recipes
 from saccade.data.augment import OwnChange
-from saccade.data.packing import Work
-from saccade.data.sources.given import Given, keep_given
-from saccade.engine import choose_device, num_cores
-from saccade.errors import UsageError
-from saccade.evaluation.evidence import Evidence, judge_run
+from saccade.data.sources.given import Given, placed
+from saccade.engine import choose_device
+from saccade.finished import Run as Run
 from saccade.learning import Own
-from saccade.models.certainty import Certainty
 from saccade.pipeline import train as train_recipe
 from saccade.plan import Plan
 from saccade.presets import ADVICE, make_recipe
@@ -38,27 +34,13 @@ from saccade.recipe import (
     Schedule,
 )
 from saccade.resuming import NEWEST, Place
-from saccade.runs import RunFolder, TrainedNetwork
 from saccade.screen import QuietScreen, RichScreen, Screen
 from saccade.training.callbacks import Callback as Callback
 from saccade.training.distributed import leads
 from saccade.training.shapes import OwnShape
-from saccade.use.answer import Answerer, Wanted
 from saccade.use.check import Asked, check_pictures, open_looker
 from saccade.use.comparison_page import write_comparison, write_missing_reports
-from saccade.use.explain import Explanations
-from saccade.use.explain import explain as explain_pictures
-from saccade.use.explain_run import explain_classes, explain_mistakes, own_pictures
-from saccade.use.export import Format, Wish, export_run
-from saccade.use.exported import Exported
-from saccade.use.fast import USUAL, Speed
 from saccade.use.findings import Findings
-from saccade.use.heatmaps import Method, Question
-from saccade.use.inputs import expand, named
-from saccade.use.onnx_file import OnnxNetwork, PrecisionName, names_an_onnx_file, open_onnx
-from saccade.use.predict import Picture, Prediction, Predictions
-from saccade.use.pretrained import names_a_network, pretrained
-from saccade.use.report import write_report
 
 
 def train(
@@ -187,7 +169,7 @@ def train(
     screen: Screen = QuietScreen() if quiet else RichScreen()
     going_on = NEWEST if resume is True else str(resume or "")
     place = Place(Path(project), name, going_on, allow_change)
-    shown = None if pictures is None else _named(pictures)
+    shown = None if pictures is None else placed(pictures)
     folder = train_recipe(
         make_recipe(recipe, changes), shown, place, screen, Own(augment_with, shape, tuple(callbacks))
     )
@@ -195,11 +177,6 @@ def train(
     if leads():
         run.report()
     return run
-
-
-def _named(pictures: str | Path | Given) -> str | Path:
-    """Pictures by path; those that lie in memory are written into the cache."""
-    return pictures if isinstance(pictures, str | Path) else keep_given(pictures)
 
 
 def check(
@@ -231,158 +208,7 @@ def check(
     screen: Screen = QuietScreen() if quiet else RichScreen()
     looker = None if run is None else open_looker(str(run), weights, screen.say)
     asked = Asked(group_by, seed, data_dir, looker, choose_device(device))
-    return Findings(check_pictures(_named(pictures), asked, screen))
-
-
-def load(
-    run: str | Path,
-    *,
-    device: str = "auto",
-    weights: Literal["best", "last"] = "best",
-    precision: Precision = "float32",
-    compile: Compile = "off",  # noqa: A002 - what the flag is called
-    workers: int = 0,
-    say: Callable[[str], None] | None = None,
-) -> Classifier:
-    """The classifier in a run folder; or, where there is no such folder, a published one such as `resnet50`.
-
-    Args:
-        run: a run folder, a network of the catalogue, or `timm/NAME`; the last two name ImageNet's classes. Or an
-            .onnx file that `Run.export` wrote: it computes on the CPU, as it was written.
-        device: auto, cpu, cuda, mps.
-        weights: of a run.
-        precision: float32, tf32, bfloat16 or auto, the fastest that is safe here; only float32 gives the same bits
-            everywhere.
-        compile: off, on, or auto: where it pays. What is compiled differs in the last digits.
-        workers: processes that decode pictures; 0: one per core.
-        say: told where published weights come from, and their terms.
-
-    Raises:
-        RunError: there is no run there.
-        ModelError: the .onnx file is not there, damaged, or not saccade's.
-        WeightsError: its weights are damaged or from a newer version.
-        ResourceError: published weights are not here and cannot be downloaded.
-    """
-    if names_an_onnx_file(run):
-        trained, device = open_onnx(Path(run)).trained, "cpu"
-    else:
-        trained = pretrained(str(run), say=say) if names_a_network(run) else RunFolder.open(run).load(weights)
-    return Classifier(trained, device, Speed(precision, compile), workers)
-
-
-def _one_by_one(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """Folders and globs become the pictures that they stand for."""
-    several = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
-    return [one for each in several for one in ([each] if isinstance(each, np.ndarray) else expand([each]))]
-
-
-class Classifier:
-    """A trained network, ready for new pictures.
-
-    Args:
-        trained: out of a run folder, or published.
-        device: auto, cpu, cuda, mps.
-        speed: what may be given up for it.
-        workers: processes that decode pictures; 0: one per core.
-
-    Attributes:
-        answerer: what answers; it holds the processes that decode, which end with it or with its `close`.
-    """
-
-    def __init__(self, trained: TrainedNetwork, device: str = "auto", speed: Speed = USUAL, workers: int = 0) -> None:
-        self.device = choose_device(device)
-        self._trained = trained
-        self.answerer = Answerer(trained, self.device, speed, workers)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """In the order of the network's outputs."""
-        return self._trained.class_names
-
-    @property
-    def certainty(self) -> Certainty:
-        """The temperature of its probabilities, and when it is "not sure"."""
-        return self._trained.certainty
-
-    def predict(
-        self,
-        pictures: Picture | Iterable[Picture],
-        *,
-        top: int = 3,
-        min_accuracy: float | None = None,
-        tta: Looks = "none",
-    ) -> Predictions:
-        """Name what pictures show.
-
-        Args:
-            pictures: a path, a folder, a glob, a zip or tar, a table with a column of paths, a uint8 array (H, W),
-                (H, W, 1) or (H, W, 3), or several of them.
-            top: how many classes to name.
-            min_accuracy: that answers should have, 0..1; those below the confidence that follows from it are not
-                sure. None as the run was trained with; 0: all are sure.
-            tta: how often to look at a picture: none (once), flip (also at its mirror), shifts (also moved by a pixel).
-
-        Returns:
-            A prediction per picture; one that cannot be read has no guesses and a reason.
-
-        Raises:
-            UsageError: an accuracy is asked for, and nothing is known from which a threshold could follow.
-            ArchiveError, TableError: an archive or a table that was named cannot be read.
-        """
-        return Predictions(self.predict_iter(pictures, top=top, min_accuracy=min_accuracy, tta=tta))
-
-    def predict_iter(
-        self,
-        pictures: Picture | Iterable[Picture],
-        *,
-        top: int = 3,
-        min_accuracy: float | None = None,
-        tta: Looks = "none",
-    ) -> Generator[Prediction]:
-        """The same for any number of pictures in constant memory: each is taken, and answered, when its turn comes.
-
-        Args:
-            pictures: as for `predict`; also a generator without end.
-            top, min_accuracy, tta: likewise.
-
-        Yields:
-            A prediction per picture, in order; a few dozen pictures are read ahead of it.
-
-        Raises:
-            UsageError, ArchiveError, TableError: as `predict`.
-        """
-        return self.answerer.stream(named(pictures), Wanted(top, min_accuracy, tta))
-
-    def explain(
-        self,
-        pictures: Picture | Iterable[Picture] = (),
-        *,
-        method: Method = "gradcam",
-        stage: str | None = None,
-        class_name: str | None = None,
-    ) -> Explanations:
-        """Show where in pictures the network finds what it names, or what its stages make of them.
-
-        Args:
-            pictures: as for `predict`; the method `filters` looks at none.
-            method: gradcam, occlusion, features (the maps of a stage) or filters (of the first layer).
-            stage: for gradcam and features; None for the deepest whose map has at least 5 × 5 places.
-            class_name: that the heat is about; None for the one that the network names.
-
-        Returns:
-            A drawn explanation per picture; one that cannot be read has no image and a reason. `save(folder)` writes
-            them as PNG.
-
-        Raises:
-            UsageError: there is no such method, class or stage, or the stage gives no map.
-        """
-        if isinstance(self._trained.network, OnnxNetwork):
-            raise UsageError("an ONNX file has no stages to look into", remedy="load the run that it was exported from")
-        return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
-
-    def __repr__(self) -> str:
-        spec = self._trained.network.spec
-        return f"Classifier({spec.model}, {spec.image_size} pixels, {len(self.class_names)} classes, {self.device})"
+    return Findings(check_pictures(placed(pictures), asked, screen))
 
 
 def compare(
@@ -423,130 +249,7 @@ def compare(
     plan = Plan(tuple(models), tuple(recipes), dict(changes), seeds, folds, tuple(sorted(set(fractions))))
     place = Place(Path(project), name, NEWEST if resume is True else str(resume or ""))
     screen: Screen = QuietScreen() if quiet else RichScreen()
-    compared = compare_recipes(plan, None if pictures is None else _named(pictures), place, screen)
+    compared = compare_recipes(plan, None if pictures is None else placed(pictures), place, screen)
     write_missing_reports(compared.folder, lambda done, total: None)
     write_comparison(compared.folder)
     return compared
-
-
-class Run:
-    """A finished training."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.folder.path
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json: accuracy, interval and more for val and test; seconds by stage."""
-        return self.folder.metrics
-
-    @property
-    def results(self) -> list[dict[str, float]]:
-        """A record per epoch."""
-        return self.folder.results
-
-    def evaluate(
-        self,
-        pictures: str | Path | Given | None = None,
-        *,
-        min_accuracy: float | None = None,
-        device: str = "auto",
-    ) -> Evidence:
-        """Judge the best weights on the run's own test pictures, or on others.
-
-        Args:
-            pictures: as for `train`, with classes that the run knows; None for its own test pictures.
-            min_accuracy: that answers should have, or the network is "not sure"; None as it was trained with.
-            device: auto, cpu, cuda, mps.
-
-        Raises:
-            DataError: the run's own pictures are no longer where they were.
-            LabelError: the pictures show a class the network does not know.
-        """
-        chosen = None if pictures is None else _named(pictures)
-        work = Work(num_cores(), strict=False, progress=lambda done, total: None)
-        return judge_run(self.folder, chosen, choose_device(device), work, min_accuracy)
-
-    def classifier(self, *, device: str = "auto") -> Classifier:
-        """Ready for new pictures."""
-        return Classifier(self.folder.load(), device)
-
-    def explain(
-        self,
-        *,
-        mistakes: int = 0,
-        per_class: int = 8,
-        method: Method = "gradcam",
-        stage: str | None = None,
-        device: str = "auto",
-    ) -> Explanations:
-        """Heat maps of the run's own test pictures: a sheet per class, or the most confident mistakes.
-
-        Args:
-            mistakes: how many of them; 0 for the sheets.
-            per_class: pictures on a sheet.
-            method: gradcam or occlusion.
-            stage: for gradcam; None for the deepest whose map has at least 5 × 5 places.
-            device: auto, cpu, cuda, mps.
-
-        Returns:
-            Sheets; `warnings` names the classes whose heat lies clearly at the border, `save(folder)` writes PNGs.
-
-        Raises:
-            DataError: the run's pictures are no longer where they were.
-            UsageError: the method gives no heat, or there is no such stage.
-        """
-        trained, question = self.folder.load(), Question(method, stage)
-        trained.network.to(choose_device(device))
-        own = own_pictures(self.folder, trained)
-        if mistakes:
-            return explain_mistakes(own, mistakes, question)
-        return explain_classes(own, per_class, question, lambda done, total: None)
-
-    def export(
-        self,
-        output: str | Path | None = None,
-        *,
-        format: Format = "onnx",  # noqa: A002 - what the flag is called
-        precision: PrecisionName = "float32",
-        quiet: bool = False,
-    ) -> Exported:
-        """Write the network as one file that takes pictures as they are, and prove that it answers as this run does.
-
-        Args:
-            output: the file; None for model.onnx in the run folder.
-            format: onnx, or pt2 (torch.export).
-            precision: float32, float16 or int8 (onnx alone) for weights and sums.
-            quiet: say nothing.
-
-        Returns:
-            Its path, and what came of trying it on the run's test pictures.
-
-        Raises:
-            ExportError: the network has no such form, or the file does not answer as it does; nothing is written.
-            MissingExtraError: a library of `saccade[export]` is not installed.
-        """
-        screen: Screen = QuietScreen() if quiet else RichScreen()
-        return export_run(self.folder, Wish(format, precision, None if output is None else Path(output)), screen)
-
-    def report(self) -> Path:
-        """Write report.html anew; returns where it lies."""
-        return write_report(self.folder)
-
-    def __repr__(self) -> str:
-        return f"Run({self.path})"
-
-    def _repr_html_(self) -> str:
-        test = self.metrics.get("test")
-        if test is None:
-            return f"<b>{escape(str(self.path))}</b>: not finished"
-        low, high = test["interval"]
-        return (
-            f"<b>{escape(str(self.path))}</b>: {test['accuracy']:.1%} of {test['num_pictures']:,} test pictures right "
-            f"(95 % interval {low:.1%} to {high:.1%})"
-        )

@@ -128,3 +128,8 @@ def _content(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
 
 def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(array).data
+
+
+def placed(pictures: str | Path | Given) -> str | Path:
+    """Pictures by path; those that lie in memory are written into the cache."""
+    return pictures if isinstance(pictures, str | Path) else keep_given(pictures)

@@ -1,0 +1,179 @@
+"""A network that is ready for new pictures: from a run folder, a published set of weights, or an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from saccade.engine import choose_device
+from saccade.errors import UsageError
+from saccade.models.certainty import Certainty
+from saccade.recipe import (
+    Compile,
+    Looks,
+    Precision,
+)
+from saccade.runs import RunFolder, TrainedNetwork
+from saccade.use.answer import Answerer, Wanted
+from saccade.use.explain import Explanations
+from saccade.use.explain import explain as explain_pictures
+from saccade.use.fast import USUAL, Speed
+from saccade.use.heatmaps import Method, Question
+from saccade.use.inputs import expand, named
+from saccade.use.onnx_file import OnnxNetwork, names_an_onnx_file, open_onnx
+from saccade.use.predict import Picture, Prediction, Predictions
+from saccade.use.pretrained import names_a_network, pretrained
+
+
+def load(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    weights: Literal["best", "last"] = "best",
+    precision: Precision = "float32",
+    compile: Compile = "off",  # noqa: A002 - what the flag is called
+    workers: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> Classifier:
+    """The classifier in a run folder; or, where there is no such folder, a published one such as `resnet50`.
+
+    Args:
+        run: a run folder, a network of the catalogue, or `timm/NAME`; the last two name ImageNet's classes. Or an
+            .onnx file that `Run.export` wrote: it computes on the CPU, as it was written.
+        device: auto, cpu, cuda, mps.
+        weights: of a run.
+        precision: float32, tf32, bfloat16 or auto, the fastest that is safe here; only float32 gives the same bits
+            everywhere.
+        compile: off, on, or auto: where it pays. What is compiled differs in the last digits.
+        workers: processes that decode pictures; 0: one per core.
+        say: told where published weights come from, and their terms.
+
+    Raises:
+        RunError: there is no run there.
+        ModelError: the .onnx file is not there, damaged, or not saccade's.
+        WeightsError: its weights are damaged or from a newer version.
+        ResourceError: published weights are not here and cannot be downloaded.
+    """
+    if names_an_onnx_file(run):
+        trained, device = open_onnx(Path(run)).trained, "cpu"
+    else:
+        trained = pretrained(str(run), say=say) if names_a_network(run) else RunFolder.open(run).load(weights)
+    return Classifier(trained, device, Speed(precision, compile), workers)
+
+
+def _one_by_one(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Folders and globs become the pictures that they stand for."""
+    several = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
+    return [one for each in several for one in ([each] if isinstance(each, np.ndarray) else expand([each]))]
+
+
+class Classifier:
+    """A trained network, ready for new pictures.
+
+    Args:
+        trained: out of a run folder, or published.
+        device: auto, cpu, cuda, mps.
+        speed: what may be given up for it.
+        workers: processes that decode pictures; 0: one per core.
+
+    Attributes:
+        answerer: what answers; it holds the processes that decode, which end with it or with its `close`.
+    """
+
+    def __init__(self, trained: TrainedNetwork, device: str = "auto", speed: Speed = USUAL, workers: int = 0) -> None:
+        self.device = choose_device(device)
+        self._trained = trained
+        self.answerer = Answerer(trained, self.device, speed, workers)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the network's outputs."""
+        return self._trained.class_names
+
+    @property
+    def certainty(self) -> Certainty:
+        """The temperature of its probabilities, and when it is "not sure"."""
+        return self._trained.certainty
+
+    def predict(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        top: int = 3,
+        min_accuracy: float | None = None,
+        tta: Looks = "none",
+    ) -> Predictions:
+        """Name what pictures show.
+
+        Args:
+            pictures: a path, a folder, a glob, a zip or tar, a table with a column of paths, a uint8 array (H, W),
+                (H, W, 1) or (H, W, 3), or several of them.
+            top: how many classes to name.
+            min_accuracy: that answers should have, 0..1; those below the confidence that follows from it are not
+                sure. None as the run was trained with; 0: all are sure.
+            tta: how often to look at a picture: none (once), flip (also at its mirror), shifts (also moved by a pixel).
+
+        Returns:
+            A prediction per picture; one that cannot be read has no guesses and a reason.
+
+        Raises:
+            UsageError: an accuracy is asked for, and nothing is known from which a threshold could follow.
+            ArchiveError, TableError: an archive or a table that was named cannot be read.
+        """
+        return Predictions(self.predict_iter(pictures, top=top, min_accuracy=min_accuracy, tta=tta))
+
+    def predict_iter(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        top: int = 3,
+        min_accuracy: float | None = None,
+        tta: Looks = "none",
+    ) -> Generator[Prediction]:
+        """The same for any number of pictures in constant memory: each is taken, and answered, when its turn comes.
+
+        Args:
+            pictures: as for `predict`; also a generator without end.
+            top, min_accuracy, tta: likewise.
+
+        Yields:
+            A prediction per picture, in order; a few dozen pictures are read ahead of it.
+
+        Raises:
+            UsageError, ArchiveError, TableError: as `predict`.
+        """
+        return self.answerer.stream(named(pictures), Wanted(top, min_accuracy, tta))
+
+    def explain(
+        self,
+        pictures: Picture | Iterable[Picture] = (),
+        *,
+        method: Method = "gradcam",
+        stage: str | None = None,
+        class_name: str | None = None,
+    ) -> Explanations:
+        """Show where in pictures the network finds what it names, or what its stages make of them.
+
+        Args:
+            pictures: as for `predict`; the method `filters` looks at none.
+            method: gradcam, occlusion, features (the maps of a stage) or filters (of the first layer).
+            stage: for gradcam and features; None for the deepest whose map has at least 5 × 5 places.
+            class_name: that the heat is about; None for the one that the network names.
+
+        Returns:
+            A drawn explanation per picture; one that cannot be read has no image and a reason. `save(folder)` writes
+            them as PNG.
+
+        Raises:
+            UsageError: there is no such method, class or stage, or the stage gives no map.
+        """
+        if isinstance(self._trained.network, OnnxNetwork):
+            raise UsageError("an ONNX file has no stages to look into", remedy="load the run that it was exported from")
+        return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
+
+    def __repr__(self) -> str:
+        spec = self._trained.network.spec
+        return f"Classifier({spec.model}, {spec.image_size} pixels, {len(self.class_names)} classes, {self.device})"
