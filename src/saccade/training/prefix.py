@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from saccade.training.sources import Counted
 from saccade.training.store import FeatureStore, Layout, MemoryStore
 from saccade.training.trainable import Outputs, TrainingOutputs
 
@@ -54,24 +55,12 @@ class Divisible(Protocol):
         """Switch to inference mode."""
 
 
-class Pixels(Protocol):
+class Pixels(Counted, Protocol):
     """Pictures by row, view and epoch; `data.batches.Batches` is one."""
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
         """Of all pictures of the part."""
-
-    @property
-    def num_pictures(self) -> int:
-        """In an epoch."""
-
-    @property
-    def num_batches(self) -> int:
-        """In an epoch."""
-
-    @property
-    def class_counts(self) -> Sequence[int]:
-        """How many pictures of the part each class has."""
 
     def plan(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, in order."""

@@ -26,8 +26,8 @@ class LabelledBatch(Protocol):
         """What is learned instead of `labels` where pictures were mixed."""
 
 
-class BatchSource(Protocol):
-    """Something that shows every picture of a part once per epoch; `data.batches.Batches` is one."""
+class Counted(Protocol):
+    """A part of the pictures that knows how many it has."""
 
     @property
     def num_pictures(self) -> int:
@@ -40,6 +40,10 @@ class BatchSource(Protocol):
     @property
     def class_counts(self) -> Sequence[int]:
         """How many pictures of the part each class has."""
+
+
+class BatchSource(Counted, Protocol):
+    """Something that shows every picture of a part once per epoch; `data.batches.Batches` is one."""
 
     def shared(self, rank: int, size: int) -> BatchSource:
         """The same batches, of each the share of one of several processes; a share may be empty."""

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from saccade.use.figures import ACCENT, INK, MUTED
-from saccade.use.report_figures import dress
+from saccade.use.figures import ACCENT, INK, MUTED, dress
 
 _WIDTH, _POINTS_PER_INCH = 420, 72
 # Told apart by most people, and readable on a light and on a dark page.

@@ -124,28 +124,36 @@ def thumbnail(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None = None
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _dress(axes: Axes, quantity: Quantity) -> None:
-    """Title, legend, ticks and lines in a quiet hand."""
-    axes.set_title(quantity.capitalize(), loc="left", pad=28, color=INK, fontsize=14, fontweight="bold")
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 0.99),
-        ncols=3,
-        frameon=False,
-        labelcolor=MUTED,
-        fontsize=12,
-        handlelength=1.3,
-        columnspacing=1.4,
-        borderpad=0.3,
-    )
-    axes.set_xlabel("epoch", color=MUTED, fontsize=12)
-    axes.tick_params(colors=MUTED, labelsize=12, length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+def dress(axes: Axes, title: str, labels: tuple[str, str], columns: int = 2) -> None:
+    """Title, labels (across, up), legend and lines in a quiet hand."""
+    has_legend = bool(axes.get_legend_handles_labels()[1])
+    axes.set_title(title, loc="left", pad=28 if has_legend else 12, color=INK, fontsize=14, fontweight="bold")
+    if has_legend:
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 0.99),
+            ncols=columns,
+            frameon=False,
+            labelcolor=MUTED,
+            fontsize=12,
+            handlelength=1.3,
+            columnspacing=1.4,
+            borderpad=0.3,
+        )
+    axes.set_xlabel(labels[0], color=MUTED, fontsize=12)
+    axes.set_ylabel(labels[1], color=MUTED, fontsize=12)
+    axes.tick_params(which="both", colors=MUTED, labelsize=12, length=0)
     axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
+
+
+def _dress(axes: Axes, quantity: Quantity) -> None:
+    """What stands around a curve over epochs: whole epochs across, few round values up."""
+    dress(axes, quantity.capitalize(), ("epoch", ""), columns=3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     low, high = axes.dataLim.intervaly
     if quantity == "loss":
         axes.set_ylim(0, 1.08 * high if 0 < high < math.inf else 1)  # a training that broke down still has a figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saccade.metrics import wilson
-from saccade.use.figures import ACCENT, INK, LINE, MUTED, Results
+from saccade.use.figures import ACCENT, INK, MUTED, Results, dress
 
 _WIDTH, _HEIGHT, _POINTS_PER_INCH = 420, 270, 72
 _TALL = 360
@@ -80,31 +80,6 @@ def coverage(test: Mapping[str, Any]) -> Figure:
     axes.set_xlim(0, 1.03)
     axes.set_ylim(max(0.0, float(bounds[:, 0].min()) - 0.03), 1.015)
     return figure
-
-
-def dress(axes: Axes, title: str, labels: tuple[str, str]) -> None:
-    """Title, labels (across, up), legend and lines in a quiet hand."""
-    has_legend = bool(axes.get_legend_handles_labels()[1])
-    axes.set_title(title, loc="left", pad=28 if has_legend else 12, color=INK, fontsize=14, fontweight="bold")
-    if has_legend:
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 0.99),
-            ncols=2,
-            frameon=False,
-            labelcolor=MUTED,
-            fontsize=12,
-            handlelength=1.3,
-            columnspacing=1.4,
-            borderpad=0.3,
-        )
-    axes.set_xlabel(labels[0], color=MUTED, fontsize=12)
-    axes.set_ylabel(labels[1], color=MUTED, fontsize=12)
-    axes.tick_params(which="both", colors=MUTED, labelsize=12, length=0)
-    axes.grid(axis="y", color=LINE, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(LINE)
 
 
 def _draw_bins(axes: Axes, bins: Sequence[Mapping[str, Any]], colour: str, label: str) -> None:
