@@ -31,6 +31,7 @@ from saccade.screen import Bar, Screen
 from saccade.training.distributed import decided, in_turn, largest
 from saccade.training.exchange import gathered, share_of
 from saccade.training.in_mode import InMode
+from saccade.training.memory import WithinMemory
 from saccade.training.prefix import CachedBatches, Prefix, Tail, fill_store, layout_of
 from saccade.training.sources import BatchSource
 from saccade.training.store import FeatureStore, Layout, MemoryStore, make_room
@@ -146,7 +147,8 @@ def judging_ways(way: Way, best: Network) -> dict[str, Judge]:
         best: frozen like the network that was trained.
     """
     learner: Network | Tail = best if way.prefix is None else Tail(Prefix(best, way.prefix.dtype))
-    return {part: Judge(gathered(learner), share_of(shown)) for part, shown in ((VAL, way.val), (TEST, way.test))}
+    seeing = gathered(WithinMemory(learner))
+    return {part: Judge(seeing, share_of(shown)) for part, shown in ((VAL, way.val), (TEST, way.test))}
 
 
 def _does_not_pay(recipe: Recipe, pixels: Pixels) -> str:

@@ -50,6 +50,7 @@ from saccade.training.exchange import gathered, share_of
 from saccade.training.find_rate import Trial
 from saccade.training.freeze import freeze
 from saccade.training.gpus import own_device
+from saccade.training.memory import WithinMemory
 from saccade.training.verdict import nothing_learnt
 
 
@@ -233,7 +234,7 @@ def _judge(way: Way, begun: Begun, shown: Pictures, clock: Clock, screen: Screen
         for part, judge in judging_ways(way, best.network).items()
     }
     if begun.recipe.tta != "none":
-        seeing = gathered(SeveralLooks(best.network, begun.recipe.tta))
+        seeing = gathered(WithinMemory(SeveralLooks(best.network, begun.recipe.tta)))
         pixels = share_of(make_pixels(way.network, begun.recipe, shown, None).test)
         found[f"{TEST}_tta"] = evaluate_by(Judge(seeing, pixels), best, Rows(shown.pack, shown.of(TEST), TEST))
     certainty = certainty_of(found[VAL], is_apart=shown.is_watched, min_accuracy=begun.recipe.min_accuracy)

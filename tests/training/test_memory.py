@@ -20,7 +20,7 @@ from saccade.models.network import Network, NetworkSpec
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
 from saccade.training.loop import Beside, fit
-from saccade.training.memory import explained, ran_out
+from saccade.training.memory import WithinMemory, explained, ran_out
 from saccade.training.progress import Keeper, Training
 from saccade.training.sources import Parts
 from saccade.training.validation import validate, validate_batches
@@ -190,3 +190,40 @@ def test_e15_process_whose_memory_really_is_limited_trains_in_pieces() -> None:
     assert done.returncode == 0, done.stderr
     assert "memory ran out. From here on" in done.stdout
     assert "trained 1." in done.stdout
+
+
+class _SmallRoom:
+    """Logits of at most so many pictures at once; counts how often it is asked."""
+
+    def __init__(self, most: int, error: BaseException) -> None:
+        self.most, self.error, self.asked = most, error, [0]
+        self.network = _network().eval()
+
+    def eval(self) -> object:
+        return self.network.eval()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise self.error
+        return self.network(images)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__ + str(error)[:12])
+@torch.no_grad()
+def test_the_finished_network_is_judged_in_pieces_where_memory_is_short(error: BaseException) -> None:
+    room = _SmallRoom(3, error)
+    patient, images = WithinMemory(room), torch.randint(0, 256, (11, 3, 64, 64), dtype=torch.uint8)
+    found = patient(images)
+    torch.testing.assert_close(found, room.network(images))
+    assert patient.at_once == 3
+    again = len(room.asked)
+    patient(images)
+    assert len(room.asked) == again + 4  # 3, 3, 3 and 2: what was learnt about the memory is kept
+
+
+def test_judging_without_room_for_one_picture_is_explained_and_other_errors_stay() -> None:
+    with pytest.raises(ResourceError, match="not even for one picture"):
+        WithinMemory(_SmallRoom(0, MemoryError()))(torch.zeros(4, 3, 64, 64))
+    with pytest.raises(RuntimeError, match="another reason"):
+        WithinMemory(_SmallRoom(0, RuntimeError("another reason")))(torch.zeros(4, 3, 64, 64))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from saccade.errors import ResourceError
 
@@ -53,3 +55,46 @@ def explained(doing: str) -> Iterator[None]:
         if not ran_out(error):
             raise
         raise too_little(doing, error) from None
+
+
+class Looking(Protocol):
+    """Who answers to pictures, each by itself: a network in inference mode, or what follows its frozen part."""
+
+    def eval(self) -> object:
+        """Switch to inference mode."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """What the batches hold -> logits (N, K)."""
+
+
+class WithinMemory:
+    """The same answers from half as many pictures at once, again and again, where memory runs out.
+
+    Args:
+        learner: in inference mode; each picture's logits are its own, so pieces give what the whole would have given.
+    """
+
+    def __init__(self, learner: Looking) -> None:
+        self._learner = learner
+        self.at_once = 0  # pictures; 0: as many as come
+
+    def eval(self) -> object:
+        """Switch to inference mode."""
+        return self._learner.eval()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """What the batches hold -> logits (N, K).
+
+        Raises:
+            ResourceError: there is not room for one picture.
+        """
+        while True:
+            at_once = self.at_once or max(1, len(images))
+            try:
+                return torch.cat([self._learner(piece) for piece in torch.split(images, at_once)])
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                if min(at_once, len(images)) == 1:
+                    raise too_little("judging the finished network", error) from None
+                self.at_once = -(-min(at_once, len(images)) // 2)
