@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import saccade.compare as module
-from saccade.compare import Compared, Progress, compare, compare_finished
+from saccade.cli import run_command_line
+from saccade.compare import Compared, Progress, compare, compare_finished, keep_finished
 from saccade.errors import DataError, RecipeError, RunError, UsageError
+from saccade.models.catalogue import build_network
+from saccade.models.network import NetworkSpec
+from saccade.models.weights import save_network
 from saccade.pipeline import train
 from saccade.plan import PLAN, Plan, jobs_of
 from saccade.presets import make_recipe
 from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder
+from saccade.use.comparison_page import write_comparison, write_missing_reports
 from saccade.use.comparison_table import comparison_in_words, write_comparison_csv
 
+module = import_module("saccade.compare")  # as an attribute of the package that name is the function of api.py
 FAST = {"epochs": 1, "image_size": 16, "device": "cpu", "workers": 1}
 
 
@@ -169,6 +178,54 @@ def test_finished_runs_of_the_same_pictures_are_compared_and_others_refused(
         compare_finished([paths[0], other.path])
 
 
+def test_finished_runs_are_compared_in_a_folder_of_their_own_and_stay_as_they_are(
+    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run.path for run in _runs(compared)[:2]]
+    before = {path: path.stat().st_mtime_ns for run in runs for path in run.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(["compare", *map(str, runs), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["folder"] == "runs/compare"
+    assert run_command_line(["compare", *map(str, runs)]) == 0
+    assert "runs/compare-2/compare.html" in "".join(capsys.readouterr().err.split())
+    assert run_command_line(["compare", *map(str, runs), "--output", "my/own", "--quiet"]) == 0
+    assert {path: path.stat().st_mtime_ns for run in runs for path in run.rglob("*")} == before
+    for folder in ("runs/compare", "runs/compare-2", "my/own"):
+        names = {path.name for path in Path(folder).iterdir()}
+        assert names == {"compare.json", "compare.csv", "compare.html", "environment.json"}
+        with Path(folder, "compare.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["label"] for row in rows] == [each["label"] for each in found["standings"]]
+    again = Path("my/own/compare.html").read_bytes()
+    assert run_command_line(["report", "my/own", "--quiet"]) == 0
+    assert Path("my/own/compare.html").read_bytes() == again
+
+
+def test_page_of_finished_runs_leads_to_their_reports(compared: Compared, tmp_path: Path) -> None:
+    runs = [shutil.copytree(run.path, tmp_path / "else where" / run.path.name) for run in _runs(compared)[:2]]
+    (runs[0] / "report.html").write_text("a page")
+    kept = keep_finished(compare_finished(runs), runs, tmp_path / "output", Place())
+    assert write_missing_reports(kept.folder, lambda done, total: None) == 0
+    links = re.findall(r'<a href="([^"]*)"', write_comparison(kept.folder).read_text(encoding="utf-8"))
+    assert {(kept.folder / unquote(link)).resolve() for link in links} == {runs[0] / "report.html"}
+
+
+def test_folder_of_a_run_or_of_another_comparison_takes_no_comparison(compared: Compared) -> None:
+    runs = [run.path for run in _runs(compared)[:2]]
+    for output in (compared.folder, runs[0]):
+        with pytest.raises(UsageError, match="belongs to"):
+            keep_finished(compare_finished(runs), runs, output, Place())
+
+
+def test_output_of_a_comparison_that_trains_is_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["compare", str(pictures), "--output", str(tmp_path / "x")]) == UsageError.exit_code
+    assert "--project" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def test_unfinished_run_is_not_compared(compared: Compared, tmp_path: Path) -> None:
     run = _runs(compared)[0]
     copy = tmp_path / "copy"
@@ -186,6 +243,16 @@ def test_recipes_that_need_weights_are_left_out_of_networks_that_have_none() -> 
     assert jobs[1].recipe.weights == "none"
     with pytest.raises(UsageError, match="nothing is left"):
         jobs_of(Plan(("cnn4",), ("finetune",), {}))
+
+
+def test_weights_file_of_one_of_several_networks_leaves_its_recipes_out_of_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "lenet5.safetensors"
+    save_network(file, build_network(NetworkSpec("lenet5", 3)), {})
+    jobs, left_out = jobs_of(Plan(("cnn4", "lenet5"), ("scratch", "features", "finetune"), {"weights": str(file)}))
+    assert [job.label for job in jobs] == ["cnn4 scratch", "lenet5 scratch", "lenet5 features", "lenet5 finetune"]
+    assert [job.recipe.weights for job in jobs[1:]] == ["none", str(file), str(file)]
+    assert [line.rsplit(", so ")[1] for line in left_out] == ["features is left out", "finetune is left out"]
+    assert all("these weights belong to another network: file: lenet5" in line for line in left_out)
 
 
 def test_weights_of_the_comparison_are_not_those_of_scratch() -> None:

@@ -50,6 +50,7 @@ def test_finished_run_holds_the_files_of_the_design(finished: RunFolder) -> None
         "skipped.csv",
         "results.csv",
         "metrics.json",
+        "curves.json",
         "predictions.csv",
         "environment.json",
         "log.txt",

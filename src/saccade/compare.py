@@ -8,22 +8,25 @@ that was interrupted.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from saccade.errors import UsageError
 from saccade.evaluation.learning_curve import LearningCurve, learning_curves
 from saccade.evaluation.standings import Comparison, Group, Price, compare_runs
 from saccade.models.network import side_of
 from saccade.pipeline import train
-from saccade.plan import Job, Plan, begin
+from saccade.plan import PLAN, Job, Plan, begin, new_folder
 from saccade.resuming import Place
-from saccade.runs import RunFolder
+from saccade.runs import RunFolder, command_line
 from saccade.screen import Bar, QuietScreen, Screen
 from saccade.training.freeze import freeze
 from saccade.whole import whole_file
@@ -112,14 +115,46 @@ def compare_finished(paths: Sequence[str | Path]) -> Comparison:
         RunError: one is no finished run.
         DataError: they were judged by different pictures.
     """
+    groups = _named(paths)
+    compare_runs(groups)  # refuses what cannot be compared before anything is loaded
+    return compare_runs(groups, {group.label: _price(group) for group in groups})
+
+
+def keep_finished(comparison: Comparison, paths: Sequence[str | Path], output: Path | None, place: Place) -> Compared:
+    """Write compare.json of runs that existed already, and where and when that was said; nothing is written into them.
+
+    Args:
+        comparison: of `compare_finished`.
+        paths: of its runs.
+        output: the folder; what such a comparison left there is replaced. None for a new one.
+        place: where that is made, and its name.
+
+    Raises:
+        UsageError: the folder belongs to a run, or to a comparison that trained its own.
+    """
+    if output is not None and any((output / name).exists() for name in (PLAN, "recipe.yaml")):
+        raise UsageError(
+            "the folder belongs to a run, or to a comparison that trained its own",
+            where=f"--output {output}",
+            remedy="name another folder; it is made where it does not exist",
+        )
+    folder = output or new_folder(place.project, place.name or "compare")
+    folder.mkdir(parents=True, exist_ok=True)
+    homes = {group.label: group.runs[0][0].path.resolve() for group in _named(paths)}
+    folders = {label: Path(os.path.relpath(home, folder.resolve())).as_posix() for label, home in homes.items()}
+    RunFolder(folder).write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"))
+    _write(folder, comparison.to_json() | {"folders": folders})
+    return Compared(folder, comparison, (), ())
+
+
+def _named(paths: Sequence[str | Path]) -> list[Group]:
+    """Each run by itself: by its name, or by all of its path where several have that name."""
     groups = [Group(Path(path).name, ((RunFolder.open(path),),)) for path in paths]
     names = [group.label for group in groups]
-    groups = [
+    return [
         group._replace(label=str(path)) if names.count(group.label) > 1 else group
         for group, path in zip(groups, paths, strict=True)
     ]
-    compare_runs(groups)  # refuses what cannot be compared before anything is loaded
-    return compare_runs(groups, {group.label: _price(group) for group in groups})
 
 
 def _run(job: Job, folder: Path, source: str, screen: Screen) -> None:
@@ -161,10 +196,13 @@ def _result(folder: Path, jobs: Sequence[Job], prices: Mapping[str, Price], left
         if len(fractions) > 1
         else ()
     )
-    about = comparison.to_json() | {"learning_curves": [curve.to_json() for curve in curves]}
+    _write(folder, comparison.to_json() | {"learning_curves": [curve.to_json() for curve in curves]})
+    return Compared(folder, comparison, curves, tuple(left_out))
+
+
+def _write(folder: Path, about: Mapping[str, object]) -> None:
     with whole_file(folder / RESULT) as partial:
         partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Compared(folder, comparison, curves, tuple(left_out))
 
 
 def _price(group: Group) -> Price:

@@ -10,9 +10,11 @@ from saccade.classifier import Classifier
 from saccade.data.packing import Work
 from saccade.data.sources.given import Given, placed
 from saccade.engine import choose_device, num_cores
-from saccade.evaluation.evidence import Evidence, judge_run
+from saccade.evaluation.evidence import Evidence, Way, judge_run
+from saccade.recipe import Looks
 from saccade.runs import RunFolder
 from saccade.screen import QuietScreen, RichScreen, Screen
+from saccade.use.evidence_figures import write_curves, write_figures
 from saccade.use.explain import Explanations
 from saccade.use.explain_run import explain_classes, explain_mistakes, own_pictures
 from saccade.use.export import Format, Wish, export_run
@@ -48,6 +50,7 @@ class Run:
         pictures: str | Path | Given | None = None,
         *,
         min_accuracy: float | None = None,
+        tta: Looks = "none",
         device: str = "auto",
     ) -> Evidence:
         """Judge the best weights on the run's own test pictures, or on others.
@@ -55,6 +58,7 @@ class Run:
         Args:
             pictures: as for `train`, with classes that the run knows; None for its own test pictures.
             min_accuracy: that answers should have, or the network is "not sure"; None as it was trained with.
+            tta: how often to look at a picture: none (once), flip (and at its mirror), shifts (six times).
             device: auto, cpu, cuda, mps.
 
         Raises:
@@ -63,7 +67,7 @@ class Run:
         """
         chosen = None if pictures is None else placed(pictures)
         work = Work(num_cores(), strict=False, progress=lambda done, total: None)
-        return judge_run(self.folder, chosen, choose_device(device), work, min_accuracy)
+        return judge_run(self.folder, chosen, choose_device(device), work, Way(min_accuracy, tta))
 
     def classifier(self, *, device: str = "auto") -> Classifier:
         """Ready for new pictures."""
@@ -126,6 +130,22 @@ class Run:
         """
         screen: Screen = QuietScreen() if quiet else RichScreen()
         return export_run(self.folder, Wish(format, precision, None if output is None else Path(output)), screen)
+
+    def figures(self, folder: str | Path, *, device: str = "auto") -> list[Path]:
+        """Draw loss, accuracy, confusion matrix, reliability, coverage, ROC and precision-recall curves as SVG.
+
+        Args:
+            folder: where; it is made, and files of these names in it are replaced.
+            device: auto, cpu, cuda, mps.
+
+        Returns:
+            Where they lie.
+
+        Raises:
+            DataError: the run's test pictures are no longer where they were.
+            ResourceError: the folder cannot be made or written.
+        """
+        return [*write_curves(self.folder, Path(folder)), *write_figures(self.evaluate(device=device), Path(folder))]
 
     def report(self) -> Path:
         """Write report.html anew; returns where it lies."""

@@ -162,6 +162,7 @@ def compare_parameters() -> list[inspect.Parameter]:
     recipes = f"Presets ({', '.join(preset for preset in PRESETS if preset != ADVICE)}) or .yaml files, with commas."
     fractions = "Learn from these shares of the training pictures too: 0.1,0.25,0.5,1 draws the learning curve."
     resume = "Go on with an interrupted comparison: this one or, without a folder, the newest in the project."
+    output = "Folder for the page and the table of runs that are finished. Default: a new one in the project."
     own: list[tuple[str, Any, Any]] = [
         ("pictures", Annotated[list[str] | None, typer.Argument(metavar="PICTURES | RUN...", help=pictures)], None),
         ("model", Annotated[str, typer.Option(help=models)], "resnet18"),
@@ -171,6 +172,7 @@ def compare_parameters() -> list[inspect.Parameter]:
         ("fractions", Annotated[str, typer.Option(help=fractions)], "1"),
         ("project", Annotated[Path, typer.Option(help="Folder in which the comparison's is made.")], Path("runs")),
         ("name", Annotated[str | None, typer.Option(help="Of the comparison; numbered when taken.")], None),
+        ("output", Annotated[Path | None, typer.Option(metavar="DIR", help=output)], None),
         ("resume", Annotated[str, typer.Option(metavar="[DIR]", help=resume, show_default=False)], ""),
         ("as_json", AsJson, False),
         ("quiet", Quiet, False),

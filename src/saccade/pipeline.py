@@ -20,6 +20,7 @@ from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.data.pack import Pack
 from saccade.engine import keep_memory, make_deterministic, num_cores
 from saccade.evaluation.calibrate import calibration_in_words, certainty_of, with_certainty
+from saccade.evaluation.curves import MOST_CURVES
 from saccade.evaluation.evaluate import Judge, Rows, evaluate_by
 from saccade.evaluation.evidence import gather_evidence
 from saccade.evaluation.looks import SeveralLooks
@@ -247,6 +248,7 @@ def _judge(way: Way, begun: Begun, shown: Pictures, clock: Clock, screen: Screen
     run.save_weights("best", best._replace(certainty=certainty))
     run.write_predictions(found[TEST], certainty.threshold, ~apart)
     evidence = gather_evidence(found[TEST], certainty, (shown.pack, shown.of(TEST)), ~apart)
+    run.write_curves(evidence.curves_to_json(MOST_CURVES))
     clock.lap("evaluation")
     written = found | {TEST: evidence}
     run.write_metrics({part: each for part, each in written.items() if shown.is_watched or part != VAL}, clock.laps)

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from saccade.advice import has_published_weights
+from saccade.advice import has_published_weights, why_not_its_own
 from saccade.errors import RunError, UsageError
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
@@ -63,13 +63,14 @@ def jobs_of(plan: Plan) -> tuple[list[Job], list[str]]:
         RecipeError: there is no such recipe.
     """
     entrants, left_out = [], []
+    bare = {preset for preset in plan.recipes if make_recipe(preset, {}).weights == "none"}
+    lacking = {model: _lacking(model, plan) for model in plan.models} if set(plan.recipes) - bare else {}
     for model, preset in product(plan.models, plan.recipes):
         changes = {**plan.changes, "model": model}
-        bare = make_recipe(preset, {}).weights == "none"
-        if bare:
+        if preset in bare:
             changes.pop("weights", None)
-        elif plan.changes.get("weights") is None and not has_published_weights(model):
-            left_out.append(f"{model} has no published weights, so {preset} is left out (--weights FILE gives it some)")
+        elif lacking[model]:
+            left_out.append(f"{lacking[model]}, so {preset} is left out")
             continue
         entrants.append((_label(model, preset, plan), preset, changes))
     if not entrants:
@@ -87,6 +88,17 @@ def jobs_of(plan: Plan) -> tuple[list[Job], list[str]]:
         own = {**changes, "seed": seed, "split_seed": split_seed, "folds": plan.folds, "fold": fold}
         jobs.append(Job(name, label, seed, fold, fraction, preset, {**own, "fraction": fraction}))
     return jobs, left_out
+
+
+def _lacking(model: str, plan: Plan) -> str:
+    """Why a network cannot begin from pretrained weights here, in words; empty where it can."""
+    weights = plan.changes.get("weights")
+    if weights is None:
+        return (
+            "" if has_published_weights(model) else f"{model} has no published weights (--weights FILE gives it some)"
+        )
+    # A file belongs to one of several networks; of a single one its own message, with remedy, comes from the training.
+    return why_not_its_own(model, str(weights)) if len(plan.models) > 1 else ""
 
 
 def _label(model: str, preset: str, plan: Plan) -> str:
@@ -113,7 +125,7 @@ def begin(plan: Plan, pictures: str | Path | None, place: Place) -> tuple[Path, 
     jobs, left_out = jobs_of(plan)
     for job in jobs:
         make_recipe(job.preset, job.changes)  # a mistake is said before anything is made
-    folder = _new_folder(place.project, place.name or f"compare-{name_after(str(pictures))}")
+    folder = new_folder(place.project, place.name or f"compare-{name_after(str(pictures))}")
     source = str(Path(pictures).resolve()) if Path(pictures).exists() else str(pictures)
     about = {"pictures": source, "jobs": [job._asdict() for job in jobs], "left_out": left_out}
     with whole_file(folder / PLAN) as partial:
@@ -121,7 +133,7 @@ def begin(plan: Plan, pictures: str | Path | None, place: Place) -> tuple[Path, 
     return folder, source, jobs, left_out
 
 
-def _new_folder(project: Path, name: str) -> Path:
+def new_folder(project: Path, name: str) -> Path:
     """A folder of that name, numbered when it is taken."""
     for number in range(1, 100_000):
         folder = project / (name if number == 1 else f"{name}-{number}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from saccade.data.cells import read_csv, write_csv
 from saccade.data.listing import Skipped
 from saccade.data.prepare import Preparation
 from saccade.errors import ResourceError, RunError, UsageError
-from saccade.metrics import Evaluation
 from saccade.models.certainty import UNCALIBRATED, Certainty
 from saccade.models.network import Network
 from saccade.models.weights import load_network, save_network
@@ -28,6 +27,9 @@ from saccade.predictions import write_predictions
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
 from saccade.whole import whole_file
+
+if TYPE_CHECKING:  # who loads a run to predict has no use for scikit-learn, and is ready a second sooner without
+    from saccade.metrics import Evaluation
 
 _NAMES_TRIED = 100_000
 _BEFORE_TRAINING = frozenset(
@@ -163,6 +165,11 @@ class RunFolder:
         return dict(self._read_json("metrics.json")) if (self.path / "metrics.json").exists() else {}
 
     @property
+    def curves(self) -> dict[str, Any]:
+        """curves.json: ROC and precision-recall curves of the test pictures; empty in runs of before."""
+        return dict(self._read_json("curves.json")) if (self.path / "curves.json").exists() else {}
+
+    @property
     def data_report(self) -> dict[str, Any]:
         """Which pictures were used and what was wrong with the others."""
         return dict(self._read_json("data_report.json"))
@@ -262,6 +269,10 @@ class RunFolder:
         """metrics.json: an entry per part, and where the time went."""
         about: dict[str, Any] = {part: evaluation.to_json() for part, evaluation in evaluations.items()}
         self._write_json("metrics.json", about | {"seconds": dict(seconds)})
+
+    def write_curves(self, curves: Mapping[str, Any]) -> None:
+        """curves.json: ROC and precision-recall curves, in one line."""
+        self._write_text("curves.json", json.dumps(curves) + "\n")
 
     def write_predictions(
         self, evaluation: Evaluation, threshold: float = 0.0, leaked: npt.NDArray[np.bool_] | None = None

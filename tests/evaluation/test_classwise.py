@@ -16,6 +16,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from saccade.evaluation.areas import area_interval
 from saccade.evaluation.classwise import (
     averages,
     class_scores,
@@ -75,6 +76,8 @@ def test_areas_are_scikit_learns() -> None:
         shows, scores = found.labels == index, found.probabilities[:, index]
         assert row.roc_auc == pytest.approx(roc_auc_score(shows, scores), abs=1e-12)
         assert row.average_precision == pytest.approx(average_precision_score(shows, scores), abs=1e-12)
+        assert row.roc_interval == area_interval(row.roc_auc, scores[shows], scores[~shows])
+        assert row.to_json()["roc_auc_interval"] == list(row.roc_interval)
 
 
 def test_class_without_pictures_has_no_recall_and_no_areas_and_is_named() -> None:
@@ -84,6 +87,7 @@ def test_class_without_pictures_has_no_recall_and_no_areas_and_is_named() -> Non
     assert last.recall.interval is None
     assert math.isnan(last.roc_auc)
     assert last.to_json()["roc_auc"] is None
+    assert last.to_json()["roc_auc_interval"] is None
     assert missing_classes(found) == ("d",)
 
 

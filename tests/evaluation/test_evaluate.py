@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from saccade.api import Run
+from saccade.cli import run_command_line
 from saccade.errors import DataError, LabelError
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
+from saccade.recipe import Looks
 from saccade.runs import RunFolder
 
 
@@ -52,6 +56,44 @@ def test_pictures_that_moved_away_are_asked_for(colours: Path, tmp_path: Path) -
     with pytest.raises(DataError, match="no longer there"):
         Run(run).evaluate(device="cpu")
     assert Run(run).evaluate(tmp_path / "moved", device="cpu").part == "all"
+
+
+@pytest.fixture(scope="module")
+def shaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noise that are bright on one side or the other, 40 pictures each: a mirror matters."""
+    root, rng = tmp_path_factory.mktemp("shaded"), np.random.default_rng(0)
+    slope = np.linspace(-25, 25, 32)[None, :, None]
+    for name, sign in (("left", -1), ("right", 1)):
+        (root / name).mkdir()
+        for number in range(40):
+            pixels = np.clip(128 + sign * slope + rng.normal(0, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("looks", ["flip", "shifts"])
+def test_several_looks_give_the_numbers_that_training_wrote(looks: Looks, shaded: Path, tmp_path: Path) -> None:
+    quick = {"model": "lenet5", "epochs": 2, "workers": 1, "device": "cpu", "tta": looks, "test_share": 0.4}
+    run = train(make_recipe("scratch", quick), shaded, Place(tmp_path))
+    found, plain = Run(run).evaluate(tta=looks, device="cpu"), Run(run).evaluate(device="cpu")
+    for judged, part in ((found, "test_tta"), (plain, "test")):
+        written = run.metrics[part]
+        assert judged.accuracy == written["accuracy"]
+        assert judged.confusion.tolist() == written["confusion"]
+        assert [judged.loss, judged.brier] == pytest.approx([written["loss"], written["brier"]], rel=1e-5)
+    assert abs(found.loss - plain.loss) > 1e-4 * plain.loss
+
+
+def test_command_with_several_looks_prints_their_numbers_and_says_so(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", str(finished.path), "--tta", "flip", "--json", "--device", "cpu"]
+    assert run_command_line(arguments) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert found["tta"] == "flip"
+    assert found["loss"] == pytest.approx(Run(finished).evaluate(tta="flip", device="cpu").loss)
+    assert "--tta flip" in shown.err
 
 
 def test_probabilities_are_finite_and_sum_to_one(finished: RunFolder) -> None:

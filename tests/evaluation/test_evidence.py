@@ -19,8 +19,9 @@ from saccade.evaluation.slices import slices_by
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
 from saccade.runs import RunFolder
-from saccade.use.evidence_figures import write_figures
+from saccade.use.evidence_figures import write_curves, write_figures
 from saccade.use.evidence_tables import print_evidence
+from saccade.use.figures import best_epoch
 
 Captured = pytest.CaptureFixture[str]
 
@@ -151,6 +152,22 @@ def test_figures_are_drawn_as_svg(run: RunFolder, tmp_path: Path, capsys: Captur
     assert [path.stem for path in paths] == ["reliability", "coverage", "roc", "precision_recall", "confusion"]
     assert all("</svg>" in path.read_text(encoding="utf-8") for path in paths)
     assert "a$b$" in paths[-1].read_text(encoding="utf-8")
+
+
+def test_figures_of_a_run_are_its_curves_and_those_of_its_evaluation(run: RunFolder, tmp_path: Path) -> None:
+    paths = Run(run).figures(tmp_path / "figures", device="cpu")
+    assert [path.stem for path in paths[:2]] == ["loss", "accuracy"]
+    assert len(paths) == 7
+    kept = best_epoch(run.results, run.recipe.best_by)
+    assert f"kept: epoch {kept}" in paths[0].read_text(encoding="utf-8")
+
+
+def test_curves_of_a_run_whose_head_was_solved_are_left_out(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "solved")
+    run.results_path.write_text(
+        "epoch,train_loss,train_accuracy,val_loss,val_accuracy,learning_rate\n0,1,0.5,1,0.5,0\n"
+    )
+    assert write_curves(run, tmp_path / "figures") == []
 
 
 def test_min_accuracy_says_when_it_is_not_sure(overconfident: RunFolder, tmp_path: Path, capsys: Captured) -> None:

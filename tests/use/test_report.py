@@ -161,6 +161,22 @@ def test_report_class_table_equals_metrics(run: RunFolder, page: str) -> None:
     assert [row[:4] for row in cells(page, "classes", 1)[1:]] == expected
 
 
+def test_report_areas_equal_metrics_the_smallest_first(run: RunFolder, page: str) -> None:
+    known = sorted(run.metrics["test"]["classes"], key=lambda each: (each["roc_auc"], each["average_precision"]))
+    expected = [
+        [
+            each["name"],
+            f"{each['roc_auc']:.4f}",
+            "{:.3f} to {:.3f}".format(*each["roc_auc_interval"]),
+            f"{each['average_precision']:.4f}",
+            str(each["support"]),
+        ]
+        for each in known
+    ]
+    assert cells(page, "curves")[1:] == expected
+    assert {line["class"] for line in run.curves["roc"]} == set(CLASSES)
+
+
 def test_report_matrix_equals_predictions(run: RunFolder, page: str) -> None:
     counts = Counter((row["label"], row["predicted"]) for row in run.predictions)
     names = sorted(CLASSES)
@@ -419,6 +435,7 @@ def test_report_of_a_run_from_before_the_evidence_is_made_all_the_same(copy: Run
     change_json(copy, "metrics.json", test={key: test[key] for key in (*old, "report")})
     page = render_report(copy)
     assert 'id="trust"' not in page
+    assert 'id="curves"' not in page
     assert 'id="weaker"' not in page
     assert cells(page, "classes", 1)[1][1]
 

@@ -26,7 +26,8 @@ def compare(**given: Any) -> None:
     sorted by accuracy and says which differences are more than chance. A
     comparison that was stopped goes on with --resume.
 
-    With the folders of finished runs it compares those.
+    With the folders of finished runs it compares those and writes the page
+    into a folder of its own.
 
     Examples:
 
@@ -46,7 +47,13 @@ def compare(**given: Any) -> None:
 
     pictures = given["pictures"] or []
     if pictures and all(RunFolder(Path(path)).is_begun for path in pictures):
-        return _finished(pictures, given["as_json"])
+        return _finished(pictures, given)
+    if given["output"] is not None:
+        raise UsageError(
+            "a comparison that trains its runs has a folder of its own",
+            where=f"--output {given['output']}",
+            remedy="--project and --name say where that is made",
+        )
     if len(pictures) > 1:
         raise UsageError(
             "a comparison has one set of pictures, or several finished runs",
@@ -54,16 +61,16 @@ def compare(**given: Any) -> None:
             remedy="saccade compare PICTURES, or saccade compare runs/a runs/b",
         )
     compared = _train(_plan(given), pictures[0] if pictures else None, given)
-    _print(compared, given["as_json"])
+    _print(compared, given)
     return None
 
 
-def _finished(paths: list[str], as_json: bool) -> None:
-    from saccade.compare import compare_finished
-    from saccade.use.comparison_table import comparison_in_words
+def _finished(paths: list[str], given: dict[str, Any]) -> None:
+    from saccade.compare import compare_finished, keep_finished
+    from saccade.resuming import Place
 
     found = compare_finished(paths)
-    print(json.dumps(found.to_json()) if as_json else comparison_in_words(found))
+    _print(keep_finished(found, paths, given["output"], Place(given["project"], given["name"])), given)
 
 
 def _plan(given: dict[str, Any]) -> Plan:
@@ -95,13 +102,13 @@ def _train(plan: Plan, pictures: str | None, given: dict[str, Any]) -> Compared:
         return compare(plan, pictures, place, screen, None if live is None else live.show)
 
 
-def _print(compared: Compared, as_json: bool) -> None:
+def _print(compared: Compared, given: dict[str, Any]) -> None:
     from saccade.use.comparison_table import comparison_in_words, write_comparison_csv
 
     table = write_comparison_csv(compared.folder / "compare.csv", compared.comparison)
-    screen = screen_for(quiet=as_json)
+    screen = screen_for(given["quiet"] or given["as_json"])
     page = write_pages(compared.folder, screen)
-    if as_json:
+    if given["as_json"]:
         curves = [curve.to_json() for curve in compared.curves]
         about = compared.comparison.to_json() | {"folder": str(compared.folder), "learning_curves": curves}
         print(json.dumps(about))
@@ -110,7 +117,7 @@ def _print(compared: Compared, as_json: bool) -> None:
     for curve in compared.curves:
         print(f"\n{curve.in_words()}")
     screen.say(f"page: {page}")
-    screen.say(f"{table}   each run has its own folder beside it: {compared.folder}")
+    screen.say(f"table: {table}")
 
 
 class _Live(AbstractContextManager["_Live"]):

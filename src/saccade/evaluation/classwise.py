@@ -6,8 +6,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
+from saccade.evaluation.areas import Areas, areas
 from saccade.metrics import Evaluation, Interval, wilson
 
 _DRAWS = 1000
@@ -35,6 +35,7 @@ class ClassScores(NamedTuple):
         support: pictures that show it.
         num_predicted: pictures said to.
         roc_auc: how often a picture of the class is given a higher probability of it than another; nan without both.
+        roc_interval: 95 %, of `roc_auc`.
         average_precision: the area under its precision-recall curve, in steps; nan where no picture shows it.
     """
 
@@ -45,6 +46,7 @@ class ClassScores(NamedTuple):
     support: int
     num_predicted: int
     roc_auc: float
+    roc_interval: Interval | None
     average_precision: float
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class ClassScores(NamedTuple):
             "num_predicted": self.num_predicted,
             **{key: getattr(self, key).to_json() for key in ("precision", "recall", "f1")},
             "roc_auc": _known(self.roc_auc),
+            "roc_auc_interval": None if self.roc_interval is None else list(self.roc_interval),
             "average_precision": _known(self.average_precision),
         }
 
@@ -185,13 +188,9 @@ def _f1(hits: int, both: int) -> Share:
     return Share(2 * hits / both, f1_interval(hits, both, 0)) if both else Share(math.nan, None)
 
 
-def _areas(found: Evaluation, index: int) -> tuple[float, float]:
+def _areas(found: Evaluation, index: int) -> Areas:
     """Under the ROC and the precision-recall curve of a class against all others."""
-    shows, scores = found.labels == index, found.probabilities[:, index]
-    if not shows.any():
-        return math.nan, math.nan
-    average_precision = float(average_precision_score(shows, scores))
-    return (math.nan if shows.all() else float(roc_auc_score(shows, scores))), average_precision
+    return areas(found.labels == index, found.probabilities[:, index])
 
 
 def _known(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from saccade.metrics import Evaluation
 
+MOST_CURVES = 30  # of each kind that a run keeps
 MOST_POINTS = 201  # of a curve that is written or drawn; more of them cannot be seen
 
 
@@ -33,28 +35,41 @@ class Curve(NamedTuple):
         return {"class": self.class_name, "across": list(self.across), "up": list(self.up), "area": self.area}
 
 
-def roc_curves(found: Evaluation) -> tuple[Curve, ...]:
-    """One per class that some pictures show and others do not; scikit-learn's `roc_curve`, thinned to 201 points."""
+def roc_curves(found: Evaluation, only: Collection[str] | None = None) -> tuple[Curve, ...]:
+    """One per class that some pictures show and others do not; scikit-learn's `roc_curve`, thinned to 201 points.
+
+    Args:
+        found: the predictions.
+        only: of these classes; None: of all.
+    """
     curves = []
-    for name, shows, scores in _against_rest(found):
+    for name, shows, scores in _against_rest(found, only):
         if not shows.all():
             across, up, _ = roc_curve(shows, scores)
             curves.append(_thinned(name, across, up, float(np.trapezoid(up, across))))
     return tuple(curves)
 
 
-def precision_recall_curves(found: Evaluation) -> tuple[Curve, ...]:
-    """One per class that some pictures show; scikit-learn's `precision_recall_curve`, thinned to 201 points."""
+def precision_recall_curves(found: Evaluation, only: Collection[str] | None = None) -> tuple[Curve, ...]:
+    """One per class that some pictures show; scikit-learn's `precision_recall_curve`, thinned to 201 points.
+
+    Args:
+        found: the predictions.
+        only: of these classes; None: of all.
+    """
     curves = []
-    for name, shows, scores in _against_rest(found):
+    for name, shows, scores in _against_rest(found, only):
         precision, recall, _ = precision_recall_curve(shows, scores)
         area = float(-np.sum(np.diff(recall) * precision[:-1]))  # in steps, as average_precision_score has it
         curves.append(_thinned(name, recall[::-1], precision[::-1], area))
     return tuple(curves)
 
 
-def _against_rest(found: Evaluation) -> list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.float64]]]:
-    pairs = ((name, found.labels == index, index) for index, name in enumerate(found.class_names))
+def _against_rest(
+    found: Evaluation, only: Collection[str] | None
+) -> list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.float64]]]:
+    chosen = [index for index, name in enumerate(found.class_names) if only is None or name in only]
+    pairs = ((found.class_names[index], found.labels == index, index) for index in chosen)
     return [(name, shows, found.probabilities[:, index]) for name, shows, index in pairs if shows.any()]
 
 

@@ -20,9 +20,11 @@ from saccade.data.prepare import PackSettings
 from saccade.data.sources.named import WORDS
 from saccade.data.sources.open import open_pictures
 from saccade.errors import DataError, LabelError
+from saccade.evaluation.looks import SeveralLooks
 from saccade.metrics import Evaluation
 from saccade.models.catalogue import find_entry
 from saccade.models.network import side_of
+from saccade.recipe import Looks
 from saccade.runs import RunFolder, TrainedNetwork
 
 EVALUATION_BATCH = 128
@@ -75,22 +77,24 @@ def logits_of(network: Classifying, batches: Iterable[ShownBatch]) -> npt.NDArra
     return np.concatenate([network(batch.images).cpu().double().numpy() for batch in batches])
 
 
-def evaluate(trained: TrainedNetwork, chosen: Rows, device: torch.device) -> Evaluation:
+def evaluate(trained: TrainedNetwork, chosen: Rows, device: torch.device, looks: Looks = "none") -> Evaluation:
     """What a network says about labelled pictures.
 
     Args:
         trained: its class names decide what the labels mean; the pack's are compared with them by name.
         chosen: which pictures.
         device: where the network already is.
+        looks: how often at each picture; what the answers are worth is then that of several looks.
 
     Raises:
         LabelError: the pictures show a class that the network does not know.
         DataError: no picture is left to judge.
     """
     pack, rows, _ = chosen
+    seeing = trained.network if looks == "none" else SeveralLooks(trained.network, looks)
     size = side_of(trained.network.spec)
     batches = Batches(pack.images, pack.labels, rows, EVALUATION_BATCH, size, device)
-    return evaluate_by(Judge(trained.network, batches), trained, chosen)
+    return evaluate_by(Judge(seeing, batches), trained, chosen)
 
 
 def evaluate_by(judge: Judge, trained: TrainedNetwork, chosen: Rows) -> Evaluation:

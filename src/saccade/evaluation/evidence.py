@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from saccade.evaluation.notebook import html_table
 from saccade.evaluation.slices import Slice, Traits, slices_by
 from saccade.metrics import Evaluation
 from saccade.models.certainty import UNCALIBRATED, Certainty, Step
+from saccade.recipe import Looks
 from saccade.runs import RunFolder
 
 _MOST_CLASSES = 30  # in a notebook
@@ -61,7 +63,7 @@ class Evidence(Evaluation):
         """The same about some of the pictures: `chosen` (N,), `part` what to call them."""
         return self.plain.only(chosen, part)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[ClassScores, ...]:
         """Precision, recall, F1, support and areas of every class."""
         return class_scores(self)
@@ -158,12 +160,22 @@ class Evidence(Evaluation):
             "by_sharpness": [each.to_json() for each in self.by_sharpness],
         }
 
-    def curves_to_json(self) -> dict[str, Any]:
-        """ROC and precision-recall curves: too much for metrics.json."""
+    def curves_to_json(self, most: int | None = None) -> dict[str, Any]:
+        """ROC and precision-recall curves: too much for metrics.json.
+
+        Args:
+            most: so many of each kind, those with the smallest areas; None: all.
+        """
+        smallest = None if most is None else self._smallest("roc_auc", most)
+        least_precise = None if most is None else self._smallest("average_precision", most)
         return {
-            "roc": [curve.to_json() for curve in roc_curves(self)],
-            "precision_recall": [curve.to_json() for curve in precision_recall_curves(self)],
+            "roc": [curve.to_json() for curve in roc_curves(self, smallest)],
+            "precision_recall": [curve.to_json() for curve in precision_recall_curves(self, least_precise)],
         }
+
+    def _smallest(self, area: str, most: int) -> frozenset[str]:
+        known = [each for each in self.classes if not math.isnan(getattr(each, area))]
+        return frozenset(each.name for each in sorted(known, key=lambda each: float(getattr(each, area)))[:most])
 
 
 def _in_percent(share: Share) -> str:
@@ -196,12 +208,23 @@ def gather_evidence(
     return Evidence(*parts, found.logits, found.temperature, certainty, traits, leaked)
 
 
+class Way(NamedTuple):
+    """How a run is judged.
+
+    Attributes:
+        min_accuracy: that answers should have; None as the run was trained with.
+        looks: how often at each picture; none: once.
+    """
+
+    min_accuracy: float | None = None
+    looks: Looks = "none"
+
+
+AS_TRAINED = Way()
+
+
 def judge_run(
-    run: RunFolder,
-    pictures: str | Path | None,
-    device: torch.device,
-    work: Work,
-    min_accuracy: float | None = None,
+    run: RunFolder, pictures: str | Path | None, device: torch.device, work: Work, way: Way = AS_TRAINED
 ) -> Evidence:
     """What the best weights of a run say about its own test pictures, or about others.
 
@@ -210,7 +233,7 @@ def judge_run(
         pictures: in any form, with labels; None for the run's own.
         device: to compute on.
         work: how to decode.
-        min_accuracy: that answers should have; None as the run was trained with.
+        way: what else was asked for.
 
     Raises:
         DataError: the run's own pictures are no longer where they were.
@@ -219,7 +242,8 @@ def judge_run(
     """
     trained = run.load()
     trained.network.to(device)
-    certainty = trained.certainty if min_accuracy is None else trained.certainty.demanding(min_accuracy)
+    certainty = trained.certainty if way.min_accuracy is None else trained.certainty.demanding(way.min_accuracy)
     chosen = reopen_pictures(run, trained, pictures, work)
     leaked = known_leaks(run, chosen) if pictures is None else None
-    return gather_evidence(evaluate(trained, chosen, device), certainty, (chosen.pack, chosen.rows), leaked)
+    found = evaluate(trained, chosen, device, way.looks)
+    return gather_evidence(found, certainty, (chosen.pack, chosen.rows), leaked)

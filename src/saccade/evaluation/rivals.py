@@ -2,7 +2,9 @@
 
 What a network gets right varies with the pictures that happen to be in the test part and with the seed it was trained
 from. Both are counted: as the two factors of a crossed design, whose variance components are those of an analysis of
-variance.
+variance. Pictures are many, so their part is known well; seeds are few, so theirs is hardly known at all. Each part has
+its own quantile, and their squares are added (Banerjee 1960, Sankhya 22): with two seeds
+that differ much the intervals are very wide, and that is the truth about two seeds.
 """
 
 from __future__ import annotations
@@ -12,11 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, norm, t
+from scipy.optimize import brentq
+from scipy.special import ndtri, stdtrit
+from scipy.stats import binomtest
 
 from saccade.metrics import Interval, wilson
 
 Correct = npt.NDArray[np.bool_]
+
+LEVEL = 0.05  # what may lie outside of an interval
+_LEAST = 1e-12  # no p is said to be smaller
 
 
 class Paired(NamedTuple):
@@ -34,22 +41,39 @@ class Paired(NamedTuple):
 
 
 class _Spread(NamedTuple):
-    """Of a mean over pictures and seeds: its variance, and how many degrees of freedom that was estimated from."""
+    """What the mean of values (S, N) varies by.
 
-    variance: float
-    freedom: float
+    Attributes:
+        pictures: its variance by the choice of pictures; known well.
+        chance: by what belongs to neither a picture nor a seed; known well, too.
+        seeds: by the seeds, `chance` included, as those few show it.
+        num_seeds: S.
+    """
 
-    @property
-    def quantile(self) -> float:
-        """Of 95 % to both sides."""
-        return float(norm.ppf(0.975) if math.isinf(self.freedom) else t.ppf(0.975, self.freedom))
+    pictures: float
+    chance: float
+    seeds: float
+    num_seeds: int
+
+    def parts(self, level: float) -> tuple[float, float]:
+        """The squared half widths, at a level such as 0.05, of what one seed would have, and of what seeds add to it.
+
+        The variance by the seeds is never less than that by chance, however much alike a few of them are.
+        """
+        normal = float(ndtri(1 - level / 2)) ** 2
+        student = float(stdtrit(self.num_seeds - 1, 1 - level / 2)) ** 2 if self.num_seeds > 1 else 0.0
+        return normal * (self.pictures + self.chance), max(0.0, student * self.seeds - normal * self.chance)
+
+    def half(self, level: float) -> float:
+        """The half width of the interval at a level."""
+        return math.sqrt(sum(self.parts(level)))
 
 
 def accuracy_interval(correct: Correct) -> Interval:
     """The 95 % interval of a recipe's accuracy, over pictures and, where there are several, over seeds.
 
-    Of one seed it is Wilson's. Of several it has the same shape, for as many independent answers as would have the
-    variance that was found, and with Student's quantile.
+    Of one seed it is Wilson's. Of several it is Wilson's for as many independent answers as would vary as the pictures
+    do, and to both sides what the seeds add (by squares: Zou & Donner 2008, https://doi.org/10.1002/sim.3095).
 
     Args:
         correct: (S, N), what each seed's network got right of the same pictures.
@@ -58,20 +82,22 @@ def accuracy_interval(correct: Correct) -> Interval:
     mean = float(correct.mean())
     if num_seeds == 1 or not 0 < mean < 1:
         return wilson(round(mean * num_pictures), num_pictures)
-    spread = _spread(correct.astype(np.float64))
-    z2 = spread.quantile**2
-    answers = mean * (1 - mean) / spread.variance if spread.variance else float(correct.size)
+    by_pictures, by_seeds = _spread(correct.astype(np.float64)).parts(LEVEL)
+    z2 = float(ndtri(1 - LEVEL / 2)) ** 2
+    answers = mean * (1 - mean) * z2 / by_pictures if by_pictures else float(num_pictures)
     centre = (mean + z2 / (2 * answers)) / (1 + z2 / answers)
     half = math.sqrt(z2 * (mean * (1 - mean) / answers + z2 / (4 * answers**2))) / (1 + z2 / answers)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    seeds = math.sqrt(by_seeds)
+    below, above = math.hypot(mean - centre + half, seeds), math.hypot(centre + half - mean, seeds)
+    return Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 
 def compare_pair(first: Correct, second: Correct) -> Paired:
     """Are two networks, or two recipes trained from several seeds, equally good on the same pictures?
 
     With one seed it is McNemar's exact test (McNemar 1947, https://doi.org/10.1007/BF02295996): of the pictures that
-    one of them gets right and the other wrong, half should go either way. With several it is a t-test of the mean
-    difference whose variance counts both pictures and seeds.
+    one of them gets right and the other wrong, half should go either way. With several it is a test of the mean
+    difference that counts both pictures and seeds: p is the level whose interval ends at zero.
 
     Args:
         first: (S, N), what each seed's network got right.
@@ -85,12 +111,11 @@ def compare_pair(first: Correct, second: Correct) -> Paired:
         bound = wilson(0, first.shape[1]).high
         return Paired(0.0, Interval(-bound, bound), 1.0)
     spread = _spread(differences)
-    half = spread.quantile * math.sqrt(spread.variance)
+    half = spread.half(LEVEL)
     interval = Interval(max(-1.0, mean - half), min(1.0, mean + half))
     if len(first) == 1:
         return Paired(mean, interval, float(binomtest(num_first, num_first + num_second).pvalue))
-    score = abs(mean) / math.sqrt(spread.variance) if spread.variance else math.inf
-    return Paired(mean, interval, min(1.0, 2 * float(t.sf(score, spread.freedom))))
+    return Paired(mean, interval, _level_at(spread, abs(mean)))
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -106,19 +131,23 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
+def _level_at(spread: _Spread, half: float) -> float:
+    """The level at which an interval has this half width: 0..1."""
+    if half == 0:
+        return 1.0
+    if spread.half(_LEAST) <= half:
+        return _LEAST
+    return math.exp(brentq(lambda level: spread.half(math.exp(level)) - half, math.log(_LEAST), 0.0))
+
+
 def _spread(values: npt.NDArray[np.float64]) -> _Spread:
-    """Of the mean of values (S, N), with seeds and pictures as crossed random effects (Satterthwaite 1946)."""
+    """Of the mean of values (S, N), with seeds and pictures as crossed random effects."""
     num_seeds, num_pictures = values.shape
     if num_seeds == 1:
-        return _Spread(float(values.var(ddof=1)) / num_pictures, math.inf)
+        return _Spread(float(values.var(ddof=1)) / num_pictures, 0.0, 0.0, 1)
     by_seed, by_picture, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
-    seeds = num_pictures * float(by_seed.var(ddof=1))
-    pictures = num_seeds * float(by_picture.var(ddof=1))
     left = values - by_seed[:, None] - by_picture[None, :] + mean
-    rest = float((left**2).sum()) / ((num_seeds - 1) * (num_pictures - 1))
-    # A component cannot be negative: where an estimate is, the factor is taken to have none.
-    total = max(seeds + pictures - rest, pictures, seeds)
-    terms = ((seeds, num_seeds - 1), (pictures, num_pictures - 1))
-    uncertainty = sum(square**2 / freedom for square, freedom in terms)
-    freedom = total**2 / uncertainty if uncertainty else math.inf
-    return _Spread(total / values.size, max(1.0, freedom))
+    chance = float((left**2).sum()) / ((num_seeds - 1) * (num_pictures - 1)) / values.size
+    # A component cannot be negative: where its estimate is, pictures are taken to differ by chance alone.
+    pictures = max(0.0, float(by_picture.var(ddof=1)) / num_pictures - chance)
+    return _Spread(pictures, chance, float(by_seed.var(ddof=1)) / num_seeds, num_seeds)

@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from saccade.use.figures import ACCENT, INK, MUTED, dress
+from saccade.use.figures import ACCENT, COLOURS, INK, MUTED, dress
 
 _WIDTH, _POINTS_PER_INCH = 420, 72
-# Told apart by most people, and readable on a light and on a dark page.
-COLOURS = (ACCENT, "#c2703d", "#7f76c0", "#4f9a5b", "#c05a78", "#8f8a3c")
 
 Record = Mapping[str, Any]
 Cost = Literal["seconds", "pictures_per_second"]

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from saccade.errors import RunError, SaccadeError
 from saccade.runs import RunFolder
-from saccade.use.comparison_figures import COLOURS, curves_figure, price_figure
-from saccade.use.figures import themed_svg
+from saccade.use.comparison_figures import curves_figure, price_figure
+from saccade.use.figures import PAGE_COLOURS, themed_svg
 from saccade.use.report import write_report
 from saccade.use.report_page import page_templates
 from saccade.whole import whole_file
@@ -66,8 +66,10 @@ def write_missing_reports(folder: Path, progress: Callable[[int, int], None]) ->
     Raises:
         RunError: the comparison is not finished, or cannot be read.
     """
-    names = [name for each in _read(folder / RESULT)["standings"] for name in each["runs"]]
-    runs = [RunFolder(folder / name) for name in names]
+    found = _read(folder / RESULT)
+    if "folders" in found:
+        return 0  # of runs that were there before; what is in their folders is not the comparison's
+    runs = [RunFolder(folder / name) for each in found["standings"] for name in each["runs"]]
     missing = [run for run in runs if run.is_finished and not run.report_path.exists()]
     for done, run in enumerate(missing, start=1):
         write_report(run)
@@ -84,7 +86,11 @@ def render_comparison(folder: Path) -> str:
     found = _read(folder / RESULT)
     plan = _read(folder / PLAN) if (folder / PLAN).exists() else {}
     try:
-        places = tuple(_place(folder, rank, values) for rank, values in enumerate(found["standings"], start=1))
+        homes = found.get("folders", {})
+        places = tuple(
+            _place(folder, rank, values, homes.get(values["label"]))
+            for rank, values in enumerate(found["standings"], start=1)
+        )
         ranks = {place.values["label"]: place.rank for place in places}
         curves = sorted(found.get("learning_curves", []), key=lambda curve: ranks.get(curve["label"], len(ranks)))
         about = _about(folder)
@@ -98,7 +104,7 @@ def render_comparison(folder: Path) -> str:
                 pairs=_pairs(found),
                 curves=curves,
                 curves_svg=themed_svg(curves_figure(curves), _CURVES) if curves else "",
-                colours=["var(--accent)", *COLOURS[1:]],
+                colours=PAGE_COLOURS,
                 prices=_prices(found["standings"]),
                 left_out=plan.get("left_out", []),
                 pictures=plan.get("pictures", ""),
@@ -128,17 +134,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise RunError(f"{path.name} cannot be read: {error}", where=str(path.parent)) from None
 
 
-def _place(folder: Path, rank: int, values: Mapping[str, Any]) -> Place:
-    runs = tuple(
-        RunLink(name, accuracy, f"{quote(name)}/report.html" if (folder / name / "report.html").is_file() else "")
-        for name, accuracy in values["runs"].items()
-    )
-    return Place(rank, values, runs)
+def _place(folder: Path, rank: int, values: Mapping[str, Any], home: str | None) -> Place:
+    """Its runs lie in the comparison's folder; one that was there before lies in `home`, seen from there."""
+    runs = []
+    for name, accuracy in values["runs"].items():
+        place = name if home is None else home
+        has_page = (folder / place / "report.html").is_file()
+        runs.append(RunLink(name, accuracy, f"{quote(place)}/report.html" if has_page else ""))
+    return Place(rank, values, tuple(runs))
 
 
 def _about(folder: Path) -> Mapping[str, Any]:
-    """environment.json of the first run: the comparison's own command, when and where it ran."""
-    for path in sorted(folder.glob("*/environment.json")):
+    """environment.json, its own or the first run's: the comparison's command, when and where it ran."""
+    for path in (folder / "environment.json", *sorted(folder.glob("*/environment.json"))):
         try:
             return RunFolder(path.parent).environment
         except SaccadeError:

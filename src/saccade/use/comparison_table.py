@@ -52,7 +52,7 @@ def comparison_in_words(comparison: Comparison) -> str:
         "`chance?` is how often equally good ones would differ so much, corrected for all pairs.",
     ]
     if comparison.num_seeds == 2:
-        lines.append("Two seeds tell little about how much seeds matter: three or more do.")
+        lines.append("Two seeds tell little about how much seeds matter, so intervals are wide: three or more pay.")
     return "\n".join(lines)
 
 
@@ -74,7 +74,7 @@ def _cells(standing: Standing) -> tuple[str, ...]:
         "" if standing.p is None else _chance(standing.p),
         "" if price is None else _count(price.learning),
         f"{standing.seconds:,.0f}",
-        "" if price is None else f"{price.megabytes:,.1f}",
+        "" if price is None else f"{price.megabytes:,.{1 if price.megabytes >= 1 else 2}f}",
         "" if not speed else f"{speed:,.0f}",
     )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,12 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from saccade.data.listing import VAL
 from saccade.errors import ResourceError
 from saccade.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from saccade.evaluation.evidence import Evidence
 from saccade.metrics import ConfidenceBin, Evaluation, wilson
-from saccade.use.figures import ACCENT, INK, LINE, MUTED
-from saccade.whole import whole_file
+from saccade.runs import RunFolder
+from saccade.use.figures import ACCENT, INK, LINE, MUTED, best_epoch, curve, save_svg
 
 _POINTS_PER_INCH = 72
 _SIDE = 330  # points
@@ -26,7 +26,7 @@ _LONGEST_NAME = 18
 
 
 def write_figures(found: Evidence, folder: Path) -> list[Path]:
-    """Draw all figures as SVG; returns where they lie.
+    """Draw all figures of an evaluation as SVG; returns where they lie.
 
     Raises:
         ResourceError: the folder cannot be made or written.
@@ -38,13 +38,29 @@ def write_figures(found: Evidence, folder: Path) -> list[Path]:
         "precision_recall": class_curves(precision_recall_curves(found), "precision_recall"),
         "confusion": confusion_matrix(found),
     }
+    return _write(drawn, folder)
+
+
+def write_curves(run: RunFolder, folder: Path) -> list[Path]:
+    """Draw a run's loss and accuracy over the epochs as SVG; nothing where its head was solved and nothing learned.
+
+    Raises:
+        ResourceError: the folder cannot be made or written.
+    """
+    results = run.results
+    if not any(row["epoch"] > 0 for row in results):
+        return []
+    best = best_epoch(results, run.recipe.best_by) if VAL in run.metrics else int(results[-1]["epoch"])
+    return _write({"loss": curve(results, "loss", best), "accuracy": curve(results, "accuracy", best)}, folder)
+
+
+def _write(drawn: Mapping[str, Figure], folder: Path) -> list[Path]:
     paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
             paths.append(folder / f"{name}.svg")
-            with whole_file(paths[-1]) as partial:
-                _save(figure, partial)
+            save_svg(figure, paths[-1])
     except OSError as error:
         raise ResourceError(f"the figures cannot be written: {error.strerror}", where=str(folder)) from None
     return paths
@@ -102,11 +118,11 @@ def class_curves(curves: Sequence[Curve], kind: str) -> Figure:
     figure, axes = _square()
     ranked = sorted(curves, key=lambda curve: curve.area)
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    for curve in ranked[_MOST_NAMED:]:
-        axes.plot(curve.across, curve.up, color=LINE, linewidth=0.8)
-    for curve, colour in zip(ranked[:_MOST_NAMED], colours, strict=False):
-        label = f"{_plain(_short(curve.class_name))}  {curve.area:.3f}"
-        axes.plot(curve.across, curve.up, color=colour, linewidth=1.4, label=label)
+    for unnamed in ranked[_MOST_NAMED:]:
+        axes.plot(unnamed.across, unnamed.up, color=LINE, linewidth=0.8)
+    for named, colour in zip(ranked[:_MOST_NAMED], colours, strict=False):
+        label = f"{_plain(_short(named.class_name))}  {named.area:.3f}"
+        axes.plot(named.across, named.up, color=colour, linewidth=1.4, label=label)
     if kind == "roc":
         axes.plot((0, 1), (0, 1), color=LINE, linewidth=1)
         _dress(axes, "ROC", "others taken for it", "of its own found")
@@ -139,13 +155,6 @@ def confusion_matrix(found: Evaluation) -> Figure:
     axes.set_ylabel("true class", color=MUTED)
     axes.spines[:].set_color(LINE)
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Letters stay letters: whoever looks at the file brings a font that has them, which Matplotlib's may not."""
-    with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none"}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
 
 
 def _draw_bins(axes: Axes, bins: Sequence[ConfidenceBin], colour: str, label: str) -> None:

@@ -33,7 +33,7 @@ def _parts(found: Evidence) -> Iterator[RenderableType]:
     for line in _summary(found):
         yield Text(line)
     if len(found.class_names) <= _MOST_CLASSES:
-        yield from _titled("by class (in brackets: 95 % intervals, in percent)", _classes(found))
+        yield from _titled("by class (in brackets: 95 % intervals, those of shares in percent)", _classes(found))
     if len(found.class_names) <= _WIDEST_MATRIX:
         yield from _titled("confusion matrix (row: true class, column: predicted)", _matrix(found))
     if found.confused and len(found.class_names) > 2:
@@ -74,15 +74,15 @@ def _summary(found: Evidence) -> Iterator[str]:
 
 
 def _classes(found: Evidence) -> Table:
-    table = _table(["class", "precision", "", "recall", "", "F1", "", "ROC area", "avg precision", "pictures"])
+    table = _table(["class", "precision", "", "recall", "", "F1", "", "ROC area", "", "avg precision", "pictures"])
     for row in found.classes:
         cells = [cell for share in (row.precision, row.recall, row.f1) for cell in _share(share)]
-        areas = [_number(row.roc_auc), _number(row.average_precision)]
+        areas = [_number(row.roc_auc), _area_between(row.roc_interval), _number(row.average_precision)]
         table.add_row(Text(row.name), *cells, *areas, f"{row.support:,}")
     table.add_section()
     for average in found.averages:
         cells = [cell for value in average[1:4] for cell in (f"{value:.1%}", "")]
-        table.add_row(Text(f"{average.name} avg"), *cells, "", "", f"{average.support:,}")
+        table.add_row(Text(f"{average.name} avg"), *cells, "", "", "", f"{average.support:,}")
     return table
 
 
@@ -155,6 +155,10 @@ def _share(share: Share) -> tuple[str, str]:
 
 def _between(interval: Interval | Sequence[float] | None) -> str:
     return "" if interval is None else f"({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def _area_between(interval: Interval | None) -> str:
+    return "" if interval is None else f"({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _number(value: float) -> str:

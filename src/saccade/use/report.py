@@ -23,12 +23,16 @@ from saccade.use.doctor import LOOKED_FOR, Patient, examine
 from saccade.use.figures import themed_svg
 from saccade.use.found import found_in
 from saccade.use.recipe_words import recipe_in_words
+from saccade.use.report_curves import separate
 from saccade.use.report_figures import coverage, reliability
 from saccade.use.report_page import page_templates
 from saccade.use.report_pictures import Seen, fill_cells, find_mistakes, look_again
 from saccade.use.report_tables import judge, learn
 
-_SECTIONS = ("headline", "doctor", "asked", "pictures", "learning", "classes", "mistakes", "trust", "weaker", "making")
+_SECTIONS = (
+    *("headline", "doctor", "asked", "pictures", "learning", "classes", "curves", "mistakes", "trust", "weaker"),
+    "making",
+)
 _MOST_SKIPPED = 50
 _MOST_LEAKED = 50
 
@@ -71,6 +75,7 @@ def render_report(run: RunFolder) -> str:
             recipe_rows=_recipe_rows(recipe),
             asked=recipe_in_words(recipe),
             judged=judge(test, run.class_names) if test else None,
+            separation=separate(test, run.curves) if test else None,
             val=metrics.get(VAL),
             tta=metrics.get(f"{TEST}_tta"),
             data=data,
