@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+PHOTOGRAPHS ?= ../shared/data/cats_and_dogs_small.zip
 
-.PHONY: demo check fix test bench bench-data bench-peers bench-training docs clean
+.PHONY: demo check fix test bench bench-compare bench-data bench-peers bench-predict bench-scale bench-serve bench-sprint \
+	bench-training docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,7 +33,7 @@ fix: $(VENV)/.installed  ## let ruff mend what it can
 test: $(VENV)/.installed  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-bench: $(VENV)/.installed  ## measured comparisons; prints ratios
+bench: $(VENV)/.installed  ## cnn1 on MNIST beside the loop of the tutorials; prints ratios, as all bench-... do
 	$(BIN)/python benchmarks/first_thread.py
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
@@ -48,8 +50,23 @@ bench-training: $(VENV)/.installed $(PEERS)/.installed  ## training steps beside
 bench-data: $(VENV)/.installed $(PEERS)/.installed  ## decoding and augmenting beside torchvision, kornia, Keras
 	$(BIN)/python benchmarks/data.py --peers-python $(PEERS)/bin/python
 
-docs: $(VENV)/.installed  ## check that every link and command in the docs exists
-	$(BIN)/python -m pytest -q tests/test_readme.py
+bench-predict: $(VENV)/.installed $(PEERS)/.installed  ## a folder to a csv beside Keras and plain PyTorch (PHOTOGRAPHS=a zip)
+	$(BIN)/python benchmarks/predict.py $(PHOTOGRAPHS) --peers-python $(PEERS)/bin/python
+
+bench-serve: $(VENV)/.installed  ## the server under load beside the batch predictor; prints ratios and latencies
+	$(BIN)/python benchmarks/serve.py
+
+bench-sprint: $(VENV)/.installed $(PEERS)/.installed  ## time to accuracy on CIFAR-10 beside Keras
+	$(BIN)/python benchmarks/sprint.py --peers-python $(PEERS)/bin/python
+
+bench-compare: $(VENV)/.installed  ## one comparison beside the same runs as separate commands
+	$(BIN)/python benchmarks/compare.py --pictures $(PHOTOGRAPHS) --apart
+
+bench-scale: $(VENV)/.installed  ## training in two processes beside one
+	$(BIN)/python benchmarks/scale.py
+
+docs: $(VENV)/.installed  ## the documentation as a site, in site/; look at it with python -m http.server -d site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove what make made
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

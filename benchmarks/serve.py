@@ -8,8 +8,10 @@ Everything is on 127.0.0.1 and bounded in time: about three times --seconds.
 - Throughput: predictor, server, server, predictor: a quarter, a half, a half and a quarter of --seconds. While the
   server has its turn, --clients connections each send one picture after the other. The load comes from this process
   and takes its share of the same cores, which the predictor does not pay.
-- Health: asked every 50 ms all the while. Memory: resident, of the server and its children (what they share counts
-  several times), after a tenth of the server's first turn and at the end.
+- Processor milliseconds per picture of both, with all their processes: they hold also where others use the machine.
+- Health: asked every 50 ms all the while by a process of its own (pulse.py), beside what a pause of 50 ms took too long
+  there: as late as that comes whoever wants a core of this machine. Memory: resident, of the server and its children
+  (what they share counts several times), after a tenth of the server's first turn and at the end.
 - Slow senders: p99 of 8 clients alone, beside 100 connections that send a byte per second, again, and alone.
 """
 
@@ -52,17 +54,23 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Turn(NamedTuple):
-    """What clients saw: statuses, seconds per answer, seconds per answer of /healthz, and how long all went on."""
+    """What clients saw: statuses, seconds per answer, and how long all went on."""
 
     statuses: Counter[int]
     waits: list[float]
-    health: list[float]
     seconds: float
 
     @property
     def rate(self) -> float:
         """Pictures answered per second."""
         return self.statuses[200] / self.seconds
+
+
+class Work(NamedTuple):
+    """Pictures per second, and processor milliseconds per picture."""
+
+    rate: float
+    cpu: float
 
 
 def main() -> None:
@@ -97,21 +105,27 @@ async def _measure(
     seconds, clients = arguments.seconds, arguments.clients
     classifier.predict(list(paths[:16]))  # the children that decode are there
     await _load(port, bodies, clients, 1)
-    alone = [await asyncio.to_thread(_predictor_rate, classifier, paths, seconds / 4)]
+    alone = [await asyncio.to_thread(_predictor, classifier, paths, seconds / 4, pid)]
     reading = asyncio.create_task(_memory_after(pid, seconds / 20))
-    first = await _load(port, bodies, clients, seconds / 2)
-    second = await _load(port, bodies, clients, seconds / 2)
+    before, pulse = _cpu(_processes(pid)), _pulse(port)
+    turns = [await _load(port, bodies, clients, seconds / 2) for _ in range(2)]
+    health = json.loads((await asyncio.to_thread(pulse.communicate, ""))[0])
+    cpu = (_cpu(_processes(pid)) - before) / sum(turn.statuses[200] for turn in turns)
     memory = await reading, _memory(pid)
-    alone.append(await asyncio.to_thread(_predictor_rate, classifier, paths, seconds / 4))
-    served = max(first.rate, second.rate)
-    waits, health = sorted(first.waits + second.waits), sorted(first.health + second.health)
+    alone.append(await asyncio.to_thread(_predictor, classifier, paths, seconds / 4, pid))
+    served, predicted = [turn.rate for turn in turns], [work.rate for work in alone]
+    costs = [work.cpu for work in alone]
+    waits = sorted(wait for turn in turns for wait in turn.waits)
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "statuses": dict(first.statuses + second.statuses),
-        "pictures_per_second": {"predictor": [round(rate, 1) for rate in alone], "server": round(served, 1)},
-        "share_of_predictor": round(served / max(alone), 3),
-        "seconds_per_answer": {"median": round(statistics.median(waits), 4), "p99": round(_p99(waits), 4)},
-        "health_seconds": {"median": round(statistics.median(health), 4), "worst": round(health[-1], 4)},
+        "statuses": dict(turns[0].statuses + turns[1].statuses),
+        "pictures_per_second": {"predictor": _rounded(predicted, 1), "server": _rounded(served, 1)},
+        "share_of_predictor": round(statistics.mean(served) / statistics.mean(predicted), 3),
+        "cpu_milliseconds_per_picture": {"predictor": _rounded(costs, 1), "server": round(cpu, 1)},
+        "share_of_predictor_by_cpu": round(statistics.mean(costs) / cpu, 3),
+        "seconds_per_answer": {"median": round(statistics.median(waits), 4), "p99": _p99(waits)},
+        "health_seconds": _spread(health["health"]),
+        "bystander_late_seconds": _spread(health["late"]),
         "megabytes": {"begin": memory[0] // 2**20, "end": memory[1] // 2**20},
         "slow_senders": await _beside_slow_senders(port, bodies, seconds / 4),
     }
@@ -149,7 +163,7 @@ async def _slow_senders(port: int, count: int) -> AsyncIterator[None]:
 
 
 async def _load(port: int, bodies: Sequence[bytes], clients: int, seconds: float) -> Turn:
-    turn = Turn(Counter(), [], [], 0.0)
+    turn = Turn(Counter(), [], 0.0)
     requests = [_request(port, body) for body in bodies]
     began = time.perf_counter()
     until = began + seconds
@@ -163,16 +177,7 @@ async def _load(port: int, bodies: Sequence[bytes], clients: int, seconds: float
             turn.waits.append(time.perf_counter() - asked)
         writer.close()
 
-    async def health() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while time.perf_counter() < until:
-            asked = time.perf_counter()
-            await _ask(reader, writer, f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-            turn.health.append(time.perf_counter() - asked)
-            await asyncio.sleep(0.05)
-        writer.close()
-
-    await asyncio.gather(health(), *(client(number * 7) for number in range(clients)))
+    await asyncio.gather(*(client(number * 7) for number in range(clients)))
     return turn._replace(seconds=time.perf_counter() - began)
 
 
@@ -190,11 +195,17 @@ def _request(port: int, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _predictor_rate(classifier: Classifier, paths: Sequence[Path], seconds: float) -> float:
-    began, num_pictures = time.perf_counter(), 0
+def _predictor(classifier: Classifier, paths: Sequence[Path], seconds: float, server: int) -> Work:
+    own = _processes(os.getpid()) - {server}
+    began, before, num_pictures = time.perf_counter(), _cpu(own), 0
     while time.perf_counter() < began + seconds:
         num_pictures += len(classifier.predict(list(paths)))
-    return num_pictures / (time.perf_counter() - began)
+    return Work(num_pictures / (time.perf_counter() - began), (_cpu(own) - before) / num_pictures)
+
+
+def _pulse(port: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).with_name("pulse.py")), str(port)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @contextmanager
@@ -213,13 +224,29 @@ async def _memory_after(pid: int, seconds: float) -> int:
     return _memory(pid)
 
 
+def _processes(pid: int) -> set[int]:
+    """A process and its children, whichever thread began them."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {pid, *(int(child) for task in tasks for child in (task / "children").read_text().split())}
+
+
 def _memory(pid: int) -> int:
     """Resident bytes of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for task in Path(f"/proc/{pid}/task").iterdir():  # children that other threads began
-        children += (task / "children").read_text().split()
-    pages = (int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in {str(pid), *children})
-    return sum(pages) * _PAGE
+    return _PAGE * sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in _processes(pid))
+
+
+def _cpu(pids: set[int]) -> float:
+    """Processor milliseconds, of the user and the system, until now."""
+    fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
+    return 1000 * sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def _rounded(numbers: Sequence[float], digits: int) -> list[float]:
+    return [round(number, digits) for number in numbers]
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(seconds), 4), "p99": _p99(seconds), "worst": round(max(seconds), 4)}
 
 
 def _p99(waits: Sequence[float]) -> float:

@@ -86,6 +86,17 @@ def test_fine_tuning_of_a_head_of_several_layers_trains_it_alone_first(
     assert "trained alone for 5 epochs first" in run.log_path.read_text()
 
 
+def test_head_of_several_layers_with_fewer_epochs_than_views_sees_only_views_that_are_kept(
+    colours: Path, backbone: str, tmp_path: Path
+) -> None:
+    changes = {"head": "16", "epochs": 2, "train": "block2_conv1", "views": 5}
+    run = _train(colours, backbone, tmp_path, "finetune+augment", **changes)
+    text = run.log_path.read_text()
+    assert "2 views of each training picture" in text
+    assert "trained alone for 2 epochs first" in text
+    assert len(run.results) == 2
+
+
 def test_features_of_a_head_of_several_layers_are_trained_by_epochs(
     colours: Path, backbone: str, tmp_path: Path
 ) -> None:

@@ -33,6 +33,12 @@ def test_every_public_name_can_be_had(name: str) -> None:
     assert getattr(saccade, name) is not None
 
 
+@pytest.mark.parametrize("first", ["saccade.train", "import saccade.compare", "from saccade.compare import Plan"])
+def test_compare_after_anything_else_is_the_function_and_not_its_module(first: str) -> None:
+    program = f"import saccade\n{first}\nassert callable(saccade.compare), saccade.compare"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_an_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         saccade.trian  # noqa: B018

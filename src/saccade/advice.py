@@ -12,15 +12,19 @@ judges each picture by all the others (training/probe.py).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from saccade.errors import RecipeError, WeightsError
 from saccade.keeping import Pixels, keep_sample
-from saccade.models.network import Network
+from saccade.models.catalogue import build_network, find_entry
+from saccade.models.network import Network, NetworkSpec
 from saccade.models.published import published_sets
 from saccade.models.timm import PREFIX, timm_facts
+from saccade.models.weights import initialise
 from saccade.presets import ADVICE, make_recipe
 from saccade.recipe import Recipe
 from saccade.screen import Screen
@@ -62,6 +66,21 @@ def first_choice(recipe: Recipe) -> Recipe:
 def has_published_weights(model: str) -> bool:
     """Whether `--weights default` means something for this network."""
     return bool(timm_facts(model).repository) if model.startswith(PREFIX) else bool(published_sets(model))
+
+
+def why_not_its_own(model: str, weights: str) -> str:
+    """What keeps a network from beginning with these weights, in words; empty where nothing does.
+
+    Args:
+        model: a name of the catalogue, or `timm/NAME`.
+        weights: a file, or the name of a published set.
+    """
+    try:
+        initialise(build_network(NetworkSpec(model, find_entry(model).num_classes)), weights)
+    except (RecipeError, WeightsError) as error:
+        first = error.what.split(";")[0]
+        return f"{model} cannot begin from {Path(weights).name}: {first}"
+    return ""
 
 
 def why_scratch(recipe: Recipe) -> str:

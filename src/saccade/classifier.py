@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from saccade.engine import choose_device
 from saccade.errors import UsageError
 from saccade.models.certainty import Certainty
 from saccade.recipe import (
@@ -16,16 +15,16 @@ from saccade.recipe import (
     Looks,
     Precision,
 )
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
 from saccade.use.explain import Explanations
 from saccade.use.explain import explain as explain_pictures
 from saccade.use.fast import USUAL, Speed
 from saccade.use.heatmaps import Method, Question
 from saccade.use.inputs import expand, named
-from saccade.use.onnx_file import OnnxNetwork, names_an_onnx_file, open_onnx
+from saccade.use.onnx_file import OnnxNetwork
+from saccade.use.opened import device_for, open_trained
 from saccade.use.predict import Picture, Prediction, Predictions
-from saccade.use.pretrained import names_a_network, pretrained
 
 
 def load(
@@ -57,11 +56,7 @@ def load(
         WeightsError: its weights are damaged or from a newer version.
         ResourceError: published weights are not here and cannot be downloaded.
     """
-    if names_an_onnx_file(run):
-        trained, device = open_onnx(Path(run)).trained, "cpu"
-    else:
-        trained = pretrained(str(run), say=say) if names_a_network(run) else RunFolder.open(run).load(weights)
-    return Classifier(trained, device, Speed(precision, compile), workers)
+    return Classifier(open_trained(run, weights, say), device, Speed(precision, compile), workers)
 
 
 def _one_by_one(pictures: Picture | Iterable[Picture]) -> list[Picture]:
@@ -84,7 +79,7 @@ class Classifier:
     """
 
     def __init__(self, trained: TrainedNetwork, device: str = "auto", speed: Speed = USUAL, workers: int = 0) -> None:
-        self.device = choose_device(device)
+        self.device = device_for(trained, device)
         self._trained = trained
         self.answerer = Answerer(trained, self.device, speed, workers)
 
@@ -170,8 +165,9 @@ class Classifier:
         Raises:
             UsageError: there is no such method, class or stage, or the stage gives no map.
         """
-        if isinstance(self._trained.network, OnnxNetwork):
-            raise UsageError("an ONNX file has no stages to look into", remedy="load the run that it was exported from")
+        if isinstance(self._trained.network, OnnxNetwork) and method != "occlusion":
+            remedy = "use method='occlusion', or load the run that it was exported from"
+            raise UsageError("an ONNX file has no stages to look into", remedy=remedy)
         return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
 
     def __repr__(self) -> str:

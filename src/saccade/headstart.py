@@ -136,8 +136,10 @@ def _why_not_solved(recipe: Recipe) -> str:
 
 
 def _train_alone(way: Way, recipe: Recipe, screen: Screen) -> None:
+    # Of fixed views as many are kept as epochs follow, so a short training has a short beginning.
+    epochs = min(_HEAD_EPOCHS, recipe.epochs) if recipe.views else _HEAD_EPOCHS
     changes: dict[str, object] = {
-        "epochs": _HEAD_EPOCHS,
+        "epochs": epochs,
         "optimizer": "adamw",
         "learning_rate": _HEAD_RATE,
         "schedule": "onecycle",
@@ -145,6 +147,6 @@ def _train_alone(way: Way, recipe: Recipe, screen: Screen) -> None:
     changes |= {"warmup": None, "ema": 0.0}
     history = fit(way.learner, Parts(way.train, way.val), recipe.model_copy(update=changes))
     screen.say(
-        f"head: {_why_not_solved(recipe)}, so it was trained alone for {_HEAD_EPOCHS} epochs first; "
-        f"val accuracy {history[-1].val_accuracy:.2%}"
+        f"head: {_why_not_solved(recipe)}, so it was trained alone for {epochs} epoch{'s' if epochs > 1 else ''} "
+        f"first; val accuracy {history[-1].val_accuracy:.2%}"
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from saccade.data.cells import write_csv
-from saccade.metrics import Evaluation
+
+if TYPE_CHECKING:
+    from saccade.metrics import Evaluation
 
 PREDICTIONS_HEADER = ("path", "split", "label", "predicted", "probability", "label_probability", "sure", "leaked")
 

@@ -32,6 +32,7 @@ from saccade.use.export_graph import Whole, graph_of
 from saccade.use.export_onnx import joined, onnx_parts
 from saccade.use.export_parity import WITH_RESIZING, WITHOUT_RESIZING, Bounds, Runs, enlarged, try_out
 from saccade.use.export_pictures import made_up, sample_of_file
+from saccade.use.heatmaps import Question, heat_maps
 from saccade.use.onnx_file import CARD_KEY, open_onnx, open_session, run_session
 
 onnx = pytest.importorskip("onnx")
@@ -135,9 +136,23 @@ def test_loaded_file_gives_the_same_bits_alone_and_among_others(exported: Path, 
     assert classifier.predict(together.name)[0].guesses == together.guesses
 
 
-def test_loaded_file_cannot_be_explained(exported: Path, colours: Path) -> None:
+def test_loaded_file_has_no_stages_to_look_into(exported: Path, colours: Path) -> None:
     with pytest.raises(UsageError, match="no stages"):
         load_classifier(exported).explain(colours / "red" / "00.png")
+
+
+def test_loaded_file_is_explained_by_occlusion_as_the_run(exported: Path, finished: RunFolder, colours: Path) -> None:
+    squares = [np.asarray(Image.open(colours / name / "03.png").resize((24, 24))) for name in ("red", "blue")]
+    question = Question("occlusion", None, "green")
+    found, expected = (
+        np.stack([Image.fromarray(one.heat).resize((32, 32)) for one in heat_maps(trained, squares, question)])
+        for trained in (open_onnx(exported).trained, finished.load())
+    )
+    same = [np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(found, expected, strict=True)]
+    other = np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1]
+    assert min(same) > max(0.97, other)  # not 1: the file covers places before it enlarges
+    path = colours / "red" / "00.png"
+    assert load_classifier(exported).explain(path, method="occlusion")[0].image is not None
 
 
 def test_predict_command_takes_the_file(exported: Path, colours: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from starlette.testclient import TestClient
 
 from saccade.api import load
 from saccade.errors import ModelError, ResourceError, RunError, SaccadeError, UsageError
+from saccade.finished import Run
 from saccade.runs import RunFolder
 from saccade.screen import QuietScreen
 from saccade.use import serve_child
 from saccade.use.serve import serve, with_token
 from saccade.use.serve_app import build_app
 from saccade.use.serve_child import Loaded, answer_in_pieces, try_out
-from saccade.use.serve_messages import Answer, Limits, Options, Source, Squares
+from saccade.use.serve_messages import Answer, AskHeat, Limits, Options, Source, Squares
 from saccade.use.serve_page import Page
 from saccade.use.serve_problems import Problem
 from saccade.use.serve_service import Service
@@ -319,8 +321,48 @@ def test_explain_gives_a_png_about_the_class_that_was_asked_for(client: TestClie
     assert named.headers["saccade-class"] == best
     assert named.content != answer.content
     _problem(client.post("/v1/explain?class=blu", files={"pictures": picture}), 400, "bad_request")
+    assert unquote(answer.headers["saccade-heat"]) == "Grad-CAM, block2_pool, 5×5 places"
     two = client.post("/v1/explain", files=[("pictures", picture), ("pictures", picture)])
     _problem(two, 422, "too_many_pictures")
+
+
+@pytest.fixture(scope="module")
+def exported(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`finished` as an ONNX file."""
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    Run(finished).export(path, quiet=True)
+    return path
+
+
+def test_exported_file_shows_by_occlusion_what_the_run_shows_by_occlusion(
+    exported: Path, client: TestClient, picture: bytes
+) -> None:
+    asked = {"files": {"pictures": picture}}
+    service = Service(partial(Worker, Source(str(exported), "cpu")), Options())
+    with TestClient(build_app(service, Page(service)), base_url=OWN) as of_file:
+        assert of_file.get("/v1/model").json()["explain_methods"] == ["occlusion"]
+        answer = of_file.post("/v1/explain?class=red", **asked)  # type: ignore[arg-type]
+        refused = of_file.post("/v1/explain?method=gradcam", **asked)  # type: ignore[arg-type]
+    assert "method=occlusion" in (_problem(refused, 400, "bad_request").remedy or "")
+    assert unquote(answer.headers["saccade-heat"]) == "occlusion, a grey square of 5×5 pixels at 121 places"
+    expected = client.post("/v1/explain?class=red&method=occlusion", **asked)  # type: ignore[arg-type]
+    other = client.post("/v1/explain?class=green&method=occlusion", **asked)  # type: ignore[arg-type]
+    seen = [np.asarray(Image.open(io.BytesIO(each.content)).convert("L")).ravel() for each in (answer, expected, other)]
+    same, apart = np.corrcoef(seen)[0, 1:]
+    assert same > 0.95 > 0.5 > apart  # 0.98 and 0.23: the file covers places before it enlarges
+
+
+def test_occlusion_that_would_hold_up_all_others_is_refused(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = serve_child.load(Source(str(finished.path), "cpu"))
+    square = np.full((32, 32, 3), 90, np.uint8)
+    assert loaded.heat(AskHeat(square, "occlusion", "")).png
+    monkeypatch.setattr(serve_child, "_LONGEST_HEAT", 0.0)
+    with pytest.raises(UsageError, match="100 places would take about"):
+        loaded.heat(AskHeat(square, "occlusion", ""))
+    assert loaded.heat(AskHeat(square, "gradcam", "")).png
 
 
 def test_metrics_count_requests_and_pictures(client: TestClient, picture: bytes) -> None:

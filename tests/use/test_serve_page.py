@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from saccade.finished import Run
 from saccade.runs import RunFolder
 from saccade.use.serve import make_server
 from saccade.use.serve_messages import Options, Source
@@ -133,6 +134,21 @@ def test_picture_that_is_dropped_gets_its_class_and_its_heat_map(page: Page, col
     expect(page.locator("#picture")).not_to_have_attribute("src", before or "")
     expect(page.locator("#picture")).to_have_js_property("naturalWidth", 448)
     expect(page.locator("#picture")).to_have_attribute("alt", f"02.png, with heat where the network found {_TAGS[1]}")
+
+
+def test_exported_file_shows_the_heat_of_occlusion(browser: Browser, finished: RunFolder, colours: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    file = Run(finished).export(finished.path.parent / "page.onnx", quiet=True).path
+    with (
+        _server(partial(Worker, Source(str(file), "cpu")), Options(port=0)) as address,
+        _opened(browser, address) as page,
+    ):
+        _drop(page, colours / "green" / "02.png")
+        expect(page.locator("#name")).to_have_text("green")
+        page.click("#heat")
+        expect(page.locator("#picture")).to_have_js_property("naturalWidth", 448)
+        expect(page.locator("#caption")).to_contain_text("occlusion, a grey square of 5×5 pixels at 121 places")
+        assert not _faults(page)
 
 
 def test_f20_names_of_classes_and_files_are_text(page: Page, colours: Path, tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from saccade.flags import AsJson, Debug, Device, MinAccuracy, Quiet
 from saccade.recipe import Compile, Looks, Precision
 
 if TYPE_CHECKING:
-    from saccade.api import Classifier
     from saccade.screen import Screen
-    from saccade.use.answer import Wanted
+    from saccade.use.answer import Answerer, Wanted
     from saccade.use.inputs import Named
     from saccade.use.predict_output import Output, Summary
     from saccade.use.predict_share import Share
@@ -71,9 +70,11 @@ def predict(
 
       saccade predict resnet50 photo.jpg --top 3
     """
-    from saccade.api import load
+    # Not the Python face: it can do more than predict, and loads as much again as that takes.
     from saccade.engine import keep_memory
-    from saccade.use.answer import Wanted
+    from saccade.use.answer import Answerer, Wanted
+    from saccade.use.fast import Speed
+    from saccade.use.opened import device_for, open_trained
     from saccade.use.predict_output import Output
     from saccade.use.predict_share import own_device, share_here, together
 
@@ -83,18 +84,18 @@ def predict(
     screen, wanted = screen_for(quiet or not share.leads), Wanted(top, min_accuracy, tta)
     keep_memory()
     with together(share):
-        classifier = load(
-            run, device=own_device(device, share), say=screen.say, precision=precision, compile=compile, workers=workers
-        )
+        trained = open_trained(run, say=screen.say)
+        where = device_for(trained, own_device(device, share))
+        answerer = Answerer(trained, where, Speed(precision, compile), workers)
         pictures = _pictures(paths, b"\0" if null else b"\n")
         if output is not None:
             asked = Output(output, sort, resume, copy_to)
-            summary = _write(classifier, pictures, asked, wanted, (share, screen))
+            summary = _write(answerer, pictures, asked, wanted, (share, screen))
         else:
-            summary = _print(classifier, pictures, copy_to, wanted, as_json)
+            summary = _print(answerer, pictures, copy_to, wanted, as_json)
     if summary.num_unsure:
-        accuracy = classifier.certainty.min_accuracy if min_accuracy is None else min_accuracy
-        screen.say(f"not sure: {classifier.certainty.demanding(accuracy).in_words()}")
+        accuracy = trained.certainty.min_accuracy if min_accuracy is None else min_accuracy
+        screen.say(f"not sure: {trained.certainty.demanding(accuracy).in_words()}")
     return 0 if summary.num_named or not share.leads else DataError.exit_code
 
 
@@ -114,7 +115,7 @@ def _pictures(paths: list[str], end: bytes) -> Iterator[Named]:
 
 
 def _write(
-    classifier: Classifier,
+    answerer: Answerer,
     pictures: Iterator[Named],
     output: Output,
     wanted: Wanted,
@@ -123,22 +124,22 @@ def _write(
     from saccade.use.predict_job import predict_into
 
     share, screen = beside
-    summary = predict_into(classifier.answerer, pictures, output, wanted, beside)
+    summary = predict_into(answerer, pictures, output, wanted, beside)
     if share.leads:
         screen.say(f"{output.path}: {summary.in_words()}")
     return summary
 
 
 def _print(
-    classifier: Classifier, pictures: Iterator[Named], copy_to: Path | None, wanted: Wanted, as_json: bool
+    answerer: Answerer, pictures: Iterator[Named], copy_to: Path | None, wanted: Wanted, as_json: bool
 ) -> Summary:
     """A line per picture as soon as it is known."""
     from saccade.use.copy_to import Sorter
     from saccade.use.predict import in_words
     from saccade.use.predict_output import Summary
 
-    summary, sorter = Summary(), Sorter(copy_to, classifier.class_names) if copy_to else None
-    for picture, prediction in classifier.answerer.pairs(pictures, wanted):
+    summary, sorter = Summary(), Sorter(copy_to, answerer.trained.class_names) if copy_to else None
+    for picture, prediction in answerer.pairs(pictures, wanted):
         summary.count(prediction)
         print(json.dumps(prediction.to_json()) if as_json else in_words(prediction))
         if sorter:

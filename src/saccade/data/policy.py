@@ -5,6 +5,7 @@ Pictures that drew the same change go through torchvision together.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,16 +13,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from saccade.recipe import Policy
-
-tv: Any = functional  # it has no types
 
 _NUM_CHANGES = 2  # of RandAugment; TrivialAugment makes one
 NUM_POLICY_DRAWS = 3 * _NUM_CHANGES  # which, how far, which way
 _NUM_BINS = 31
 _MAGNITUDE = 9  # of RandAugment, as in torchvision
+
+
+def _torchvision() -> Any:
+    # Imported where it is used: it loads torch's compiler, which takes as long as torch itself.
+    return importlib.import_module("torchvision.transforms.v2.functional")
 
 
 class _Change(NamedTuple):
@@ -41,12 +44,14 @@ class _Table(NamedTuple):
 
 def _sheared(images: Tensor, across: float, down: float) -> Tensor:
     degrees = [math.degrees(math.atan(share)) for share in (across, down)]
-    moved: Tensor = tv.affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
+    moved: Tensor = _torchvision().affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
     return moved
 
 
 def _translated(images: Tensor, across: float, down: float) -> Tensor:
-    moved: Tensor = tv.affine(images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0])
+    moved: Tensor = _torchvision().affine(
+        images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0]
+    )
     return moved
 
 
@@ -75,17 +80,17 @@ def _translate_y_by_share(images: Tensor, share: float) -> Tensor:
 
 
 def _saturated(images: Tensor, change: float) -> Tensor:
-    changed: Tensor = tv.adjust_saturation(images, 1 + change) if images.shape[1] == 3 else images
+    changed: Tensor = _torchvision().adjust_saturation(images, 1 + change) if images.shape[1] == 3 else images
     return changed
 
 
 def _posterized(images: Tensor, bits_away: float) -> Tensor:
-    changed: Tensor = tv.posterize(images, 8 - round(bits_away))
+    changed: Tensor = _torchvision().posterize(images, 8 - round(bits_away))
     return changed
 
 
 def _solarized(images: Tensor, share: float) -> Tensor:
-    changed: Tensor = tv.solarize(images, 255 * (1 - share))
+    changed: Tensor = _torchvision().solarize(images, 255 * (1 - share))
     return changed
 
 
@@ -98,15 +103,15 @@ def _table(num_changes: int, shift: tuple[_Change, _Change], shear: float, turn:
             _Change(_shear_x, shear),
             _Change(_shear_y, shear),
             *shift,
-            _Change(lambda images, degrees: tv.rotate(images, degrees), turn),
-            _Change(lambda images, change: tv.adjust_brightness(images, 1 + change), colour),
+            _Change(lambda images, degrees: _torchvision().rotate(images, degrees), turn),
+            _Change(lambda images, change: _torchvision().adjust_brightness(images, 1 + change), colour),
             _Change(_saturated, colour),
-            _Change(lambda images, change: tv.adjust_contrast(images, 1 + change), colour),
-            _Change(lambda images, change: tv.adjust_sharpness(images, 1 + change), colour),
+            _Change(lambda images, change: _torchvision().adjust_contrast(images, 1 + change), colour),
+            _Change(lambda images, change: _torchvision().adjust_sharpness(images, 1 + change), colour),
             _Change(_posterized, 4.0 if num_changes > 1 else 6.0, two_ways=False),
             _Change(_solarized, 1.0, two_ways=False),
-            _Change(lambda images, _: tv.autocontrast(images), 0.0, two_ways=False),
-            _Change(lambda images, _: tv.equalize(images), 0.0, two_ways=False),
+            _Change(lambda images, _: _torchvision().autocontrast(images), 0.0, two_ways=False),
+            _Change(lambda images, _: _torchvision().equalize(images), 0.0, two_ways=False),
         ),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 
 from saccade.errors import UsageError
@@ -147,4 +147,4 @@ def lower_bound(step: Step) -> float:
     """The lowest share of right answers that would not be surprised by what was seen, at one-sided 95 %."""
     if step.num_correct == 0:
         return 0.0
-    return float(beta.ppf(_DOUBT, step.num_correct, step.num_answered - step.num_correct + 1))
+    return float(betaincinv(step.num_correct, step.num_answered - step.num_correct + 1, _DOUBT))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saccade.errors import ModelError
+from saccade.models.shapes_only import ShapesOnly
 
 # RGB means and deviations of ImageNet in 0..255, as torchvision's published weights expect them.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -241,7 +242,8 @@ def _try_shape(stages: nn.Sequential, in_channels: int, side: int) -> tuple[int,
     stages.eval()
     try:
         image = torch.empty(1, in_channels, side, side, device="meta")
-        result = torch.func.functional_call(stages, tensors, (image,))
+        with ShapesOnly():
+            result = torch.func.functional_call(stages, tensors, (image,))
     except RuntimeError:
         return None
     finally:

@@ -7,6 +7,7 @@ pixels once more before the first layer: these two are written here.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import math
 import re
 import socket
@@ -16,15 +17,17 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torchvision.models import get_model_weights
-from torchvision.models._api import WeightsEnum
 
 from saccade.errors import ResourceError
 from saccade.models.catalogue import CATALOGUE
 from saccade.models.fitting import OWN_NAMING, Naming, PixelScale
 from saccade.models.tensor_files import StoredTensors, renamed
+
+if TYPE_CHECKING:
+    from torchvision.models._api import WeightsEnum
 
 LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms allow non-commercial research only"
 # torchvision builds these two with transform_input=True when it loads weights: their authors trained with
@@ -93,7 +96,8 @@ def published_sets(model: str) -> tuple[PublishedWeights, ...]:
     entry = CATALOGUE.get(model)
     if entry is None or entry.torchvision_name is None:
         return ()
-    enum = get_model_weights(model)
+    # Imported where it is asked: it loads torch's compiler, which takes as long as torch itself.
+    enum = importlib.import_module("torchvision.models").get_model_weights(model)
     return tuple(_facts(model, member, is_default=member is enum.DEFAULT) for member in enum)
 
 

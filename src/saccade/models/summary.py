@@ -14,14 +14,14 @@ from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from saccade.models.catalogue import CATALOGUE, Entry, build_network
+from saccade.models.costs import Costs
 from saccade.models.network import Network, NetworkSpec, side_of
 from saccade.models.published import published_sets
+from saccade.models.shapes_only import ShapesOnly
 from saccade.models.timm import TimmFacts, timm_facts, timm_names
 
 
@@ -86,7 +86,7 @@ class CatalogueRow(NamedTuple):
 
 def outline(spec: NetworkSpec) -> Network:
     """A network without its numbers, to look at: it takes no memory and no time to initialise."""
-    with torch.device("meta"):
+    with torch.device("meta"), ShapesOnly():
         return build_network(spec)
 
 
@@ -140,34 +140,12 @@ def multiply_adds(entry: Entry) -> int:
     As many as layer_table says for every network of the catalogue, but all 33 take 1.0 s instead of 5 s (one core).
     """
     spec = NetworkSpec(entry.name, entry.num_classes, entry.image_size, entry.in_channels)
-    costs = _CostsOnly()
+    costs = Costs()
     with torch.device("meta"), costs, torch.no_grad():
         network = build_network(spec).eval()
         before = costs.multiply_adds  # building looks at shapes too
         network(torch.empty(1, entry.in_channels, entry.image_size, entry.image_size))
     return costs.multiply_adds - before
-
-
-class _CostsOnly(TorchFunctionMode):
-    """Counts multiply-adds, and leaves out initialisations and layers that change neither a shape nor the count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.multiply_adds = 0
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _UNCHANGED or getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        result = func(*args, **kwargs)
-        if func in (torch.conv2d, F.linear):
-            self.multiply_adds += int(result.numel() * args[1][0].numel())
-        return result
-
-
-_UNCHANGED = frozenset({F.batch_norm, F.relu, F.dropout, torch.Tensor.normal_, torch.Tensor.uniform_})
 
 
 def _published(model: str) -> Published | None:
@@ -195,7 +173,8 @@ def _output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
         tensors = {name: tensor.detach().to("meta") for name, tensor in network.state_dict(keep_vars=True).items()}
         side = side_of(network.spec)
         image = torch.empty(1, network.spec.in_channels, side, side, device="meta")
-        torch.func.functional_call(network, tensors, (image,))
+        with ShapesOnly():
+            torch.func.functional_call(network, tensors, (image,))
     finally:
         network.train(was_training)
         for handle in handles:

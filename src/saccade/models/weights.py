@@ -34,6 +34,7 @@ from saccade.models.published import (
     published_sets,
     torchvision_naming,
 )
+from saccade.models.shapes_only import ShapesOnly
 from saccade.models.tensor_files import StoredTensors, first_bytes, open_safetensors, open_tensors
 from saccade.models.timm import TimmNetwork
 from saccade.models.timm_weights import load_timm_weights
@@ -110,7 +111,7 @@ def load_network(path: Path) -> LoadedWeights:
     spec = NetworkSpec(**card.spec.model_dump())
     try:
         find_entry(spec.model)
-        with torch.device("meta"):  # shapes only: nothing is allocated before they are known to fit
+        with torch.device("meta"), ShapesOnly():  # nothing is allocated before they are known to fit
             network = build_network(spec)
     except RecipeError as error:
         raise WeightsError(error.what, where=str(path), remedy="a newer saccade may know this network") from None

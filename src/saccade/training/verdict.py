@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from saccade.recipe import OPTIMIZER_DEFAULTS, Recipe
 
 _FLAT = 0.01  # a training loss that fell by less than this share did not fall
+_ROUNDED = 1e-6  # results.csv keeps six digits: what is exactly chance may read as a little more
 _FEW_EPOCHS = 3
 _FAR = 10.0  # times the usual rate
 
@@ -24,7 +25,7 @@ def nothing_learnt(results: Sequence[Mapping[str, float]], baseline: float, reci
     val_losses = [row["val_loss"] for row in results if row["epoch"] > 0]
     is_flat = len(losses) > 1 and all(min(each) > (1 - _FLAT) * each[0] for each in (losses, val_losses))
     found = []
-    if best <= baseline:
+    if best <= baseline + _ROUNDED:
         found.append(f"the best validation accuracy, {best:.1%}, is no better than chance ({baseline:.1%})")
     if is_flat:
         found.append(f"the training loss stayed flat: {losses[0]:.4g} in the first epoch, at best {min(losses):.4g}")

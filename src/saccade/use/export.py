@@ -217,6 +217,7 @@ def _card(subject: _Subject, wish: Wish) -> OnnxCard:
         licence=licence_of(subject.run).note,
         precision=wish.precision,
         checked={},
+        mean=trained.network.normalise.mean.flatten().tolist(),
     )
 
 

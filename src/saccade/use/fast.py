@@ -23,10 +23,11 @@ from saccade.data.cache import cache_folder
 from saccade.engine import threads_for
 from saccade.errors import ResourceError
 from saccade.evaluation.looks import SeveralLooks
+from saccade.models.costs import cost_of
 from saccade.models.network import Network, side_of
-from saccade.models.summary import layer_table
 from saccade.modes import Asked, Mode, Notes, choose_mode, computing_in
 from saccade.recipe import Compile, Looks, Precision
+from saccade.use.packed import can_pack, packed
 from saccade.use.squares import Pixels
 
 # Multiply-adds of a batch on a CPU: enough to be as fast as it gets, and few enough that one picture, for which a
@@ -71,14 +72,13 @@ class FastNetwork:
 
     def __init__(self, network: Network, speed: Speed = USUAL) -> None:
         self._device = network.normalise.mean.device
-        self._multiply_adds = layer_table(network).multiply_adds
+        self._multiply_adds = cost_of(network)
         self._side = side_of(network.spec)
         self.batch = batch_size(self._multiply_adds, self._device)
-        folded = folded_copy(network).to(memory_format=torch.channels_last)
-        self.mode = self._choose(network, folded, speed)
-        self._forward = _forward(folded.to(memory_format=self.mode.memory_format), self.mode)
+        self.mode = self._choose(network, speed)
+        self._forward = self._made(network, self.mode)
         if self.mode.compiled:
-            self._compile_now(network.spec.in_channels)
+            self._compile_now(network)
 
     @torch.no_grad()
     def logits(self, squares: Sequence[Pixels], looks: Looks = "none") -> Tensor:
@@ -105,7 +105,7 @@ class FastNetwork:
             images = torch.from_numpy(rows).to(self._device).permute(0, 3, 1, 2)
             yield enlarge(images, self._side), len(some)
 
-    def _choose(self, network: Network, folded: Network, speed: Speed) -> Mode:
+    def _choose(self, network: Network, speed: Speed) -> Mode:
         asked = Asked(speed.precision, "channels_last", speed.compile)
         spec = network.spec
         key = (
@@ -113,14 +113,10 @@ class FastNetwork:
         )
         num_batches = speed.num_pictures / self.batch if speed.num_pictures else _TIMED
         notes = Notes(cache_folder() / "engine.json", key)
-        return choose_mode(asked, partial(self._trial, folded), notes, self._device, num_batches)
+        return choose_mode(asked, partial(self._trial, network), notes, self._device, num_batches)
 
-    def _trial(self, folded: Network, mode: Mode) -> Callable[[], Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        shape = (self.batch, folded.spec.in_channels, self._side, self._side)
-        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(self._device)
-        images = images.contiguous(memory_format=mode.memory_format)
-        forward = _forward(copy.deepcopy(folded), mode)
+    def _trial(self, network: Network, mode: Mode) -> Callable[[], Tensor]:
+        images, forward = self._noise(network, mode), self._made(network, mode)
 
         @torch.no_grad()
         def work() -> Tensor:
@@ -129,13 +125,31 @@ class FastNetwork:
 
         return work
 
+    def _made(self, network: Network, mode: Mode) -> Callable[[Tensor], Tensor]:
+        """What computes in a mode."""
+        if not mode.compiled and can_pack(self._device):
+            with computing_in(mode, self._device):
+                found = packed(folded_copy(network), self._noise(network, mode), mode.dtype)
+            if found is not None:
+                return found
+        # Copied once more, for here parameters move, and those that were not folded are still the network's own.
+        plain = copy.deepcopy(folded_copy(network)).to(memory_format=mode.memory_format)
+        # Frozen: weights become constants, laid out once as the kernels like them.
+        return torch.compile(plain, dynamic=False, options={"freezing": True}) if mode.compiled else plain
+
+    def _noise(self, network: Network, mode: Mode) -> Tensor:
+        """A batch to try things on."""
+        shape = (self.batch, network.spec.in_channels, self._side, self._side)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(self._device)
+        return images.contiguous(memory_format=mode.memory_format)
+
     @torch.no_grad()
-    def _compile_now(self, in_channels: int) -> None:
+    def _compile_now(self, network: Network) -> None:
         """Before anybody waits for an answer, and under an error that says what it is."""
-        images = torch.zeros((self.batch, in_channels, self._side, self._side), dtype=torch.uint8, device=self._device)
         try:
             with computing_in(self.mode, self._device):
-                self(images)
+                self(self._noise(network, self.mode))
         except RuntimeError as error:
             raise ResourceError(
                 f"the network cannot be compiled here: {str(error).strip().splitlines()[0][:200]}",
@@ -160,23 +174,22 @@ def batch_size(multiply_adds: int, device: torch.device) -> int:
 
 
 def folded_copy(network: Network) -> Network:
-    """A copy with BatchNorm folded into the convolution before it, stage by stage, where torch can tell which it is."""
-    folded = copy.deepcopy(network).eval().requires_grad_(False)
+    """A copy with BatchNorm folded into the convolution before it, stage by stage, where torch can tell which it is.
+
+    Parameters that nothing is folded into are the network's own, not copies: they must not be changed.
+    """
+    own = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    folded = copy.deepcopy(network, dict(own)).eval()
     for name, stage in list(folded.stages.named_children()):
-        if any(isinstance(module, _BatchNorm) for module in stage.modules()):
+        if list(stage.children()) and any(isinstance(module, _BatchNorm | nn.ReLU) for module in stage.modules()):
             setattr(folded.stages, name, _fused(stage))
     return folded
 
 
+@torch.no_grad()
 def _fused(stage: nn.Module) -> nn.Module:
+    """The stage as a graph of its layers, in which packed.py finds what can be joined."""
     try:
-        return fuse(stage)
+        return fuse(stage, inplace=True)  # it is traced into a module of its own either way
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError):
         return stage  # its forward branches on what it sees; nothing is lost but some speed
-
-
-def _forward(network: Network, mode: Mode) -> Callable[[Tensor], Tensor]:
-    if not mode.compiled:
-        return network
-    # Frozen: weights become constants, laid out once as the kernels like them.
-    return torch.compile(network, dynamic=False, options={"freezing": True})

@@ -89,6 +89,13 @@ def occlusion(network: Network, images: Tensor, window: Window, classes: Tensor 
     return Heat(torch.stack(maps).cpu(), logits.float().cpu(), chosen.cpu())
 
 
+def corners_of(side: int, window: Window) -> list[tuple[int, int]]:
+    """Where occlusion lays its square on a picture of so many pixels a side: (top, left) of each place."""
+    last = max(0, side - window.side)
+    starts = sorted({*range(0, last + 1, window.stride), last})
+    return [(top, left) for top in starts for left in starts]
+
+
 def feature_maps(network: Network, images: Tensor, at: StageMap) -> Tensor:
     """What a stage gives for pictures (N, C, H, W) of 0..255: (N, D, h, w) float32 on the CPU."""
     with at_rest(network), torch.no_grad():
@@ -136,9 +143,7 @@ def _cost_of_covering(network: Network, image: Tensor, window: Window, whole: tu
     """(H, W) of one picture; `whole` is the class and its log-odds when nothing is covered."""
     label, before = whole
     side = image.shape[-1]
-    last = max(0, side - window.side)
-    starts = sorted({*range(0, last + 1, window.stride), last})
-    corners = [(top, left) for top in starts for left in starts]
+    corners = corners_of(side, window)
     grey = network.normalise.mean.to(image.dtype)
     total, times = torch.zeros(side, side, device=image.device), torch.zeros(side, side, device=image.device)
     for some in _chunks(corners, batch_size(network)):

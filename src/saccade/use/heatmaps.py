@@ -17,7 +17,7 @@ from saccade.errors import UsageError
 from saccade.models.network import Network, side_of
 from saccade.runs import TrainedNetwork
 from saccade.use.border import border_shares
-from saccade.use.heat import Heat, Window, batch_size, grad_cam, occlusion
+from saccade.use.heat import Heat, Window, batch_size, corners_of, grad_cam, occlusion
 from saccade.use.sheets import CELL, Pixels, heat_over, png
 from saccade.use.stage_maps import choose_stage
 
@@ -147,8 +147,19 @@ def class_number(trained: TrainedNetwork, name: str) -> int:
 
 def as_batch(network: Network, squares: Sequence[Pixels]) -> Tensor:
     """Squares as the network takes them: uint8 (N, C, S, S) on its device."""
-    images = torch.from_numpy(np.stack(squares)).to(next(network.parameters()).device).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack(squares)).to(network.normalise.mean.device).permute(0, 3, 1, 2)
     return enlarge(images, side_of(network.spec))
+
+
+def occlusion_window(network: Network) -> Window:
+    """The square that covers a place, for this network."""
+    side = max(1, round(side_of(network.spec) / _WINDOW_SHARE))
+    return Window(side, max(1, side // 2))
+
+
+def num_looks(network: Network) -> int:
+    """How often occlusion looks at a picture with a place covered: at most 121 times, whatever its size."""
+    return len(corners_of(side_of(network.spec), occlusion_window(network)))
 
 
 def _seeker(network: Network, question: Question) -> tuple[_Seek, str]:
@@ -158,9 +169,8 @@ def _seeker(network: Network, question: Question) -> tuple[_Seek, str]:
             f"the method {question.method} gives no heat", where="--method", remedy="use gradcam or occlusion"
         )
     if question.method == "occlusion":
-        side = max(1, round(side_of(network.spec) / _WINDOW_SHARE))
-        window = Window(side, max(1, side // 2))
-        covered = f"a grey square of {side}×{side} pixels"
+        window = occlusion_window(network)
+        covered = f"a grey square of {window.side}×{window.side} pixels at {num_looks(network)} places"
         return lambda images, classes: occlusion(network, images, window, classes), covered
     at = choose_stage(network, question.stage)
     places = f"{at.stage}, {at.side}×{at.side} places"

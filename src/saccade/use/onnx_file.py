@@ -50,6 +50,8 @@ class OnnxCard(BaseModel):
     licence: str = Field(max_length=10_000)
     precision: PrecisionName
     checked: dict[str, Any]
+    # What the network subtracts, per channel, in 0..255: the grey that covers places. Older files are without.
+    mean: list[float] | None = Field(None, min_length=1, max_length=3)
 
     def metadata(self) -> dict[str, str]:
         """As the file's metadata: the whole under one key, and what other tools look for under keys of their own."""
@@ -71,7 +73,7 @@ class OnnxCard(BaseModel):
 class OnnxNetwork(Network):
     """What predicts out of an ONNX file, with the surface of a network: squares in, logits out, on the CPU.
 
-    It has no stages, learns nothing and cannot be explained, copied or compiled.
+    It has no stages, learns nothing, cannot be copied or compiled, and is explained by occlusion alone.
 
     Args:
         session: of onnxruntime.
@@ -146,12 +148,14 @@ def open_onnx(path: Path) -> OnnxFile:
     try:
         preparation, certainty = Preparation.from_json(card.preparation), Certainty.from_json(card.certainty)
         _check_preparation(preparation, card.image_size)
+        mean = _mean_of(card, preparation.channels)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the file does not say how to prepare pictures: {error}", where=str(path)) from None
     _check_outline(session, len(card.class_names), str(path))
     spec = NetworkSpec(card.model, len(card.class_names), preparation.side, preparation.channels)
     sha256 = hashlib.sha256(data)
     network = OnnxNetwork(session, spec, sha256.digest()).eval()
+    network.normalise.set(mean, [1.0] * len(mean))  # the file normalises; this is the grey that covers a place
     trained = TrainedNetwork(network, tuple(card.class_names), preparation, certainty)
     return OnnxFile(trained, card, sha256.hexdigest())
 
@@ -232,6 +236,13 @@ def _check_preparation(preparation: Preparation, image_size: int) -> None:
     )
     if not right:
         raise ValueError(f"side {preparation.side}, channels {preparation.channels}, fit {preparation.fit}")
+
+
+def _mean_of(card: OnnxCard, channels: int) -> list[float]:
+    mean = [127.5] * channels if card.mean is None else card.mean
+    if len(mean) != channels or not all(0 <= value <= 255 for value in mean):
+        raise ValueError(f"mean {mean} for {channels} channels")
+    return mean
 
 
 def _check_outline(session: Any, num_classes: int, where: str) -> None:

@@ -97,12 +97,14 @@ class ModelAnswer(BaseModel):
     image_size: int
     device: str
     explains: bool
+    explain_methods: list[str]
     report: bool
     limits: dict[str, int]
 
 
 Top = Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")]
-Method = Annotated[str, Query(pattern="^(gradcam|occlusion)$", description="gradcam or occlusion.")]
+_METHODS = "gradcam or occlusion. Default: the first that the model has, see explain_methods in /v1/model."
+Method = Annotated[str, Query(pattern="^(gradcam|occlusion|)$", description=_METHODS)]
 About = Annotated[str, Query(alias="class", max_length=500, description="Default: the class that the network names.")]
 
 
@@ -143,7 +145,7 @@ def build_app(service: Service, page: Page) -> Gate:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Saccade-Model", "Retry-After"],
+            expose_headers=["Saccade-Model", "Saccade-Class", "Saccade-Heat", "Retry-After"],
         )
     return Gate(app, service)
 
@@ -171,16 +173,18 @@ class Api:
         }
         return JSONResponse(answer, headers={"Saccade-Model": facts.model})  # type: ignore[return-value]
 
-    async def explain(self, request: Request, method: Method = "gradcam", class_name: About = "") -> Response:
+    async def explain(self, request: Request, method: Method = "", class_name: About = "") -> Response:
         """Show where in a picture the network finds a class: the heat over the picture, as PNG.
 
-        The header Saccade-Class says what it is about, percent-encoded as UTF-8.
+        The header Saccade-Class says what it is about, and Saccade-Heat how it was found, percent-encoded as UTF-8.
+        Occlusion covers one place after the other, about a hundred in all, and looks at each: other answers wait.
         """
         uploads = await self._uploads(request)
         if len(uploads) > 1:
             raise Refusal(422, "too_many_pictures", "one picture is explained at a time", field=FIELD)
         facts, heat = await while_connected(request, self._service.heat(uploads[0], method, class_name))
-        headers = {"Saccade-Model": facts.model, "Saccade-Class": quote(heat.class_name)}
+        about = {"Saccade-Class": quote(heat.class_name), "Saccade-Heat": quote(heat.source)}
+        headers = {"Saccade-Model": facts.model, **about}
         return Response(heat.png, media_type="image/png", headers=headers)
 
     async def model(self) -> ModelAnswer:
@@ -199,7 +203,8 @@ class Api:
             threshold=facts.threshold,
             image_size=facts.preparation.side,
             device=facts.device,
-            explains=facts.explains,
+            explains=bool(facts.methods),
+            explain_methods=list(facts.methods),
             report=Path(facts.report_path).is_file(),
             limits=granted,
         )

@@ -11,9 +11,11 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +26,14 @@ from saccade.engine import choose_device, describe_device, num_cores
 from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError
 from saccade.runs import RunFolder, TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
-from saccade.use.heatmaps import METHODS, Question, heat_maps
+from saccade.use.heatmaps import HEAT_METHODS, Question, as_batch, heat_maps, num_looks
 from saccade.use.inputs import ArrayItem, Named
 from saccade.use.onnx_file import names_an_onnx_file, open_onnx
 from saccade.use.serve_messages import Answer, AskAnswers, AskHeat, Facts, HeatPicture, Refused, Source, Squares
 
 _HEAT_SIDE = 448
+_LONGEST_HEAT = 20.0  # seconds: all others wait meanwhile
+_IN_WORDS: Mapping[str, str] = MappingProxyType({"gradcam": "Grad-CAM", "occlusion": "occlusion"})
 AnswerMany = Callable[[Squares, int], list[Answer]]
 
 
@@ -69,7 +73,7 @@ def load(source: Source) -> Loaded:
     trained, facts = _open_file(Path(source.path)) if names_an_onnx_file(source.path) else _open_run(source.path)
     answerer = Answerer(trained, device)
     facts = facts._replace(device=describe_device(device), unit=answerer.network.batch)
-    loaded = Loaded(facts, partial(_answer, answerer), partial(_heat, trained, facts))
+    loaded = Loaded(facts, partial(_answer, answerer), partial(_heat, trained, facts.methods))
     try_out(loaded)
     return loaded
 
@@ -86,7 +90,7 @@ def _open_run(path: str) -> tuple[TrainedNetwork, Facts]:
 
 def _open_file(path: Path) -> tuple[TrainedNetwork, Facts]:
     found = open_onnx(path)
-    return found.trained, _facts(found.trained, f"sha256:{found.sha256}", path)._replace(explains=False)
+    return found.trained, _facts(found.trained, f"sha256:{found.sha256}", path)._replace(methods=("occlusion",))
 
 
 def _facts(trained: TrainedNetwork, model: str, path: Path) -> Facts:
@@ -99,7 +103,7 @@ def _facts(trained: TrainedNetwork, model: str, path: Path) -> Facts:
         preparation=trained.preparation,
         threshold=None if math.isinf(threshold) else threshold,
         device="",
-        explains=True,
+        methods=HEAT_METHODS,
         weights_path=str(path.resolve()),
         report_path="",
         process=os.getpid(),
@@ -162,13 +166,29 @@ def _answer(answerer: Answerer, squares: Squares, top: int) -> list[Answer]:
     return [Answer(tuple((each.class_name, each.probability) for each in one.guesses), one.sure) for one in found]
 
 
-def _heat(trained: TrainedNetwork, facts: Facts, asked: AskHeat) -> HeatPicture:
-    if not facts.explains:
-        what = "this model cannot show where it looks: its gradients stayed behind when it was exported"
-        raise UsageError(what, remedy="serve the run folder that it was exported from")
-    method = next((method for method in METHODS if method == asked.method), METHODS[0])
+def _heat(trained: TrainedNetwork, methods: Sequence[str], asked: AskHeat) -> HeatPicture:
+    method = next((method for method in HEAT_METHODS if method == (asked.method or methods[0])), HEAT_METHODS[0])
+    if method not in methods:
+        what = "this model has no Grad-CAM: its gradients stayed behind when it was exported"
+        raise UsageError(what, remedy="use method=occlusion, or serve the run folder that it was exported from")
+    if method == "occlusion":
+        _check_patience(trained, asked.square)
     found = next(heat_maps(trained, [asked.square], Question(method, None, asked.class_name or None)))
-    return HeatPicture(found.png(_HEAT_SIDE), found.class_name)
+    return HeatPicture(found.png(_HEAT_SIDE), found.class_name, f"{_IN_WORDS[method]}, {found.source}")
+
+
+def _check_patience(trained: TrainedNetwork, square: Squares) -> None:
+    """Refuse what would hold up all others: one look is timed, and occlusion takes about a hundred."""
+    began = time.perf_counter()
+    with torch.no_grad():
+        trained.network(as_batch(trained.network, [square]))
+    seconds = num_looks(trained.network) * (time.perf_counter() - began)
+    if seconds > _LONGEST_HEAT:
+        raise UsageError(
+            f"covering the picture at {num_looks(trained.network)} places would take about {seconds:.0f} seconds, "
+            f"and all others would wait; {_LONGEST_HEAT:g} are allowed",
+            remedy="serve the run folder and use method=gradcam, or use saccade explain",
+        )
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -87,7 +87,7 @@ class Facts(NamedTuple):
         preparation: how a picture becomes what the network is given.
         threshold: the probability below which an answer is "not sure"; None: no answer is sure.
         device: where it computes, in words.
-        explains: whether it can show where it looks.
+        methods: by which it can show where it looks, the one that is used unless another is asked for first.
         weights_path: the file whose change means a new model.
         report_path: the page about it, or "".
         process: number of the process that holds it.
@@ -101,7 +101,7 @@ class Facts(NamedTuple):
     preparation: Preparation
     threshold: float | None
     device: str
-    explains: bool
+    methods: tuple[str, ...]
     weights_path: str
     report_path: str
     process: int
@@ -123,7 +123,10 @@ class AskAnswers(NamedTuple):
 
 
 class AskHeat(NamedTuple):
-    """Show where in one picture, uint8 (side, side, C), the network finds a class ("": the one it names)."""
+    """Show where in one picture, uint8 (side, side, C), the network finds a class ("": the one it names).
+
+    The method is gradcam, occlusion, or "" for the first that it can.
+    """
 
     square: Squares
     method: str
@@ -131,10 +134,11 @@ class AskHeat(NamedTuple):
 
 
 class HeatPicture(NamedTuple):
-    """The answer: a PNG of the heat over the picture, and what it is about."""
+    """The answer: a PNG of the heat over the picture, the class it is about, and in words how it was found."""
 
     png: bytes
     class_name: str
+    source: str
 
 
 class Refused(NamedTuple):

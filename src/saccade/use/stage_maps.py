@@ -99,7 +99,7 @@ def choose_stage(network: Network, asked: str | None) -> StageMap:
 @contextmanager
 def at_rest(network: Network) -> Iterator[None]:
     """Inference mode of the layers, float32, and tensors that gradients may pass whatever surrounds the call."""
-    was_training, kind = network.training, next(network.parameters()).device.type
+    was_training, kind = network.training, network.normalise.mean.device.type
     network.eval()
     try:
         with torch.inference_mode(mode=False), torch.autocast(kind, enabled=False):

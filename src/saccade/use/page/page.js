@@ -172,7 +172,7 @@ function showPicture(entry) {
   picture.src = heat ? entry.heat : entry.url;
   picture.alt = heat ? `${entry.file.name}, with heat where the network found ${about}` : entry.file.name;
   at("caption").textContent = heat
-    ? `Bright places spoke for ${about}. The picture is shown as the network was given it.`
+    ? `Bright places spoke for ${about} (${entry.found}). The picture is shown as the network was given it.`
     : entry.file.name;
   at("plain").setAttribute("aria-pressed", String(!heat));
   at("heat").setAttribute("aria-pressed", String(Boolean(heat)));
@@ -189,7 +189,9 @@ async function view(which) {
     busy(entry, true);
     try {
       const about = encodeURIComponent(entry.row.guesses[0].class_name);
-      entry.heat = URL.createObjectURL(await (await ask(`/v1/explain?class=${about}`, form(entry.file))).blob());
+      const answer = await ask(`/v1/explain?class=${about}`, form(entry.file));
+      entry.heat = URL.createObjectURL(await answer.blob());
+      entry.found = decodeURIComponent(answer.headers.get("Saccade-Heat") ?? "");
       say(`The heat map for ${entry.row.guesses[0].class_name} is shown`);
     } catch (problem) {
       entry.view = "plain";
