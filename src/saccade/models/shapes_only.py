@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_CHANGES_NO_SHAPE = frozenset(
-    {F.batch_norm, F.relu, F.gelu, F.silu, F.dropout, torch.Tensor.normal_, torch.Tensor.uniform_}
-)
+_INITIALISES = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
+_CHANGES_NO_SHAPE = (F.batch_norm, F.relu, F.gelu, F.silu, F.dropout)
+
+
+def _like(x: Tensor, *others: object, **how: object) -> Tensor:
+    return x.new_empty(x.shape)  # not x itself: timm's networks are taken apart by which tensor goes where
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -24,21 +27,21 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 # What has the same shape, and is known to torch's own part in C++.
 _INSTEAD: Mapping[object, Callable[..., Any]] = MappingProxyType(
-    {torch.Tensor.mean: torch.Tensor.sum, torch.cat: _joined}
+    {torch.Tensor.mean: torch.Tensor.sum, torch.cat: _joined} | dict.fromkeys(_CHANGES_NO_SHAPE, _like)
 )
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Leaves out initialisations, and layers that give back the shape that they are given.
+    """Leaves out initialisations, and asks of some layers nothing but the shape.
 
-    For tensors on the meta device, which have no numbers. There torch computes these, means and joins by its compiler,
-    and loads that first, which takes most of a second.
+    For tensors on the meta device, which have no numbers. There torch computes these by its compiler, and loads that
+    first, which takes most of a second.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _CHANGES_NO_SHAPE or getattr(func, "__module__", "") == "torch.nn.init":
+        if func in _INITIALISES or getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else next(iter(kwargs.values()))
         return _INSTEAD.get(func, func)(*args, **kwargs)
