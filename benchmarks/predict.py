@@ -57,13 +57,15 @@ def main() -> int:
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--compiled", action="store_true", help="one more side: --compile on")
     parser.add_argument("--onnx", action="store_true", help="two more sides: the network as ONNX, float32 and int8")
+    parser.add_argument("--only", default="", help="the sides whose name has one of these words in it: saccade,keras")
     parser.add_argument("--peers-python", type=Path, default=Path(".venv-peers/bin/python"))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         _write_pictures(options.photographs, folder / "pictures" / "all", options.pictures)
-        sides = _sides(options, folder)
+        wanted = options.only.split(",")
+        sides = {name: side for name, side in _sides(options, folder).items() if any(word in name for word in wanted)}
         took: dict[str, list[Took]] = {name: [] for name in sides}
         for number in range(2 * options.rounds):
             for name in list(sides) if number % 2 == 0 else list(sides)[::-1]:

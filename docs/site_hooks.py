@@ -48,7 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links out of docs/ lead to copies in the site; to a folder, they are the words alone."""
+    """Links out of docs/ lead to copies in the site, and no line ends between a number and its percent sign."""
     root, source = Path(config.docs_dir).parent, page.file.src_uri
 
     def lead(link: re.Match[str]) -> str:
@@ -58,7 +58,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         copy = os.path.relpath(f"{_BESIDE}/{path}.txt", Path(source).parent.as_posix())
         return f"{link[1]}{copy})"
 
-    return _outside_fences(lead, markdown)
+    return _outside_fences(lambda text: re.sub(r"(?<=\d) %", "\u00a0%", _LINK.sub(lead, text)), markdown)
 
 
 def commands_page() -> str:
@@ -133,11 +133,11 @@ def _beside(source: str, target: str, root: Path) -> str | None:
     return Path(path).as_posix() if is_outside and (root / path).is_file() else None
 
 
-def _outside_fences(change: Callable[[re.Match[str]], str], markdown: str) -> str:
-    """Every link changed that does not stand in a block of code."""
+def _outside_fences(change: Callable[[str], str], markdown: str) -> str:
+    """Everything changed that does not stand in a block of code."""
     parts: list[str] = []
     end = 0
     for fence in _FENCE.finditer(markdown):
-        parts += [_LINK.sub(change, markdown[end : fence.start()]), fence[0]]
+        parts += [change(markdown[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*parts, _LINK.sub(change, markdown[end:])])
+    return "".join([*parts, change(markdown[end:])])

@@ -36,7 +36,7 @@ def draw_recipes(standings: Sequence[Mapping[str, Any]], baseline: float, folder
         baseline: of always saying the same, 0..1.
         folder: where.
     """
-    figure = Figure(figsize=(8.4, 0.9 + 0.55 * len(standings)), layout="constrained")
+    figure = Figure(figsize=(5.84, 0.9 + 0.45 * len(standings)), layout="constrained")
     axes = figure.subplots()
     for row, each in enumerate(reversed(standings)):
         axes.plot(each["interval"], (row, row), color=ACCENT, linewidth=2)
@@ -44,7 +44,7 @@ def draw_recipes(standings: Sequence[Mapping[str, Any]], baseline: float, folder
         axes.scatter(list(each["runs"].values()), [row] * len(each["runs"]), s=60, marker="|", color=INK, zorder=4)
     axes.axvline(baseline, color=MUTED, linewidth=1, linestyle=":")
     axes.annotate("guessing", (baseline, -0.6), (4, 0), textcoords="offset points", color=MUTED, fontsize=12)
-    dress(axes, "Accuracy on 240 test pictures", ("", ""))
+    dress(axes, "Accuracy on the test pictures", ("", ""))
     axes.set_yticks(range(len(standings)), [each["label"] for each in reversed(standings)])
     axes.set_ylim(-0.8, len(standings) - 0.4)
     axes.grid(axis="y", visible=False)

@@ -15,8 +15,8 @@ _INITIALISES = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
 _CHANGES_NO_SHAPE = (F.batch_norm, F.relu, F.gelu, F.silu, F.dropout)
 
 
-def _like(x: Tensor, *others: object, **how: object) -> Tensor:
-    return x.new_empty(x.shape)  # not x itself: timm's networks are taken apart by which tensor goes where
+def _like(input: Tensor, *others: object, **how: object) -> Tensor:  # noqa: A002 - torch's name of it
+    return input.new_empty(input.shape)  # not itself: timm's networks are taken apart by which tensor goes where
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -27,7 +27,7 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 # What has the same shape, and is known to torch's own part in C++.
 _INSTEAD: Mapping[object, Callable[..., Any]] = MappingProxyType(
-    {torch.Tensor.mean: torch.Tensor.sum, torch.cat: _joined} | dict.fromkeys(_CHANGES_NO_SHAPE, _like)
+    {torch.Tensor.mean: torch.Tensor.sum, torch.cat: _joined, **dict.fromkeys(_CHANGES_NO_SHAPE, _like)}
 )
 
 

@@ -170,6 +170,8 @@ def open_session(model: bytes, where: str) -> Any:
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads sleep where they would wait for each other in a loop, and leave the cores to those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
