@@ -1,7 +1,7 @@
 """A folder of photographs to a csv, with a resnet50 of random weights: saccade beside a Keras and a torch loop.
 
     make bench-predict                                  installs the peers in .venv-peers, then runs this
-    python benchmarks/predict.py PHOTOGRAPHS.zip [--pictures 2000] [--rounds 2] [--output results.json]
+    python benchmarks/predict.py PHOTOGRAPHS.zip [--pictures 2000] [--rounds 2] [--only saccade,keras] [--output FILE]
 
 The photographs of the zip are written under new names until there are as many as wanted. Each side is a command that
 begins with nothing and ends with a csv, start-up counted; sides run in turns A B B A. The peers are

@@ -108,9 +108,8 @@ class FastNetwork:
     def _choose(self, network: Network, speed: Speed) -> Mode:
         asked = Asked(speed.precision, "channels_last", speed.compile)
         spec = network.spec
-        key = (
-            f"predicting {spec.model}, {spec.num_classes} classes, {self.batch} of {self._side} on {self._device.type}"
-        )
+        work = f"{self.batch} of {self._side} on {self._device.type}"
+        key = f"predicting, packed, {spec.model}, {spec.num_classes} classes, {work}"
         num_batches = speed.num_pictures / self.batch if speed.num_pictures else _TIMED
         notes = Notes(cache_folder() / "engine.json", key)
         return choose_mode(asked, partial(self._trial, network), notes, self._device, num_batches)
@@ -128,7 +127,7 @@ class FastNetwork:
     def _made(self, network: Network, mode: Mode) -> Callable[[Tensor], Tensor]:
         """What computes in a mode."""
         if not mode.compiled and can_pack(self._device):
-            with computing_in(mode, self._device):
+            with threads_for(self._multiply_adds * self.batch), computing_in(mode, self._device):
                 found = packed(folded_copy(network), self._noise(network, mode), mode.dtype)
             if found is not None:
                 return found
