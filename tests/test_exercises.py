@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -26,7 +27,9 @@ WHERE = {
     "cats_and_dogs_small.zip": "data/cats_and_dogs_small.zip",
     "resnet18_tiny64.safetensors": "weights/resnet18_tiny64.safetensors",
 }
-WITH_FEWER = ("2_alexnet", "5_family")  # judged by all 10,000 test pictures their large networks would take an hour
+WITH_FEWEST = ("2_alexnet", "5_family")  # their networks are large
+CALLED = ("dog.4101.jpg", "dog.4102.jpg", "dog.4103.jpg")
+NUM_DIGITS = 3000  # of MNIST to learn from
 FIELDS = {"name", "command", "seed", "n", "machine", "versions", "date", "seconds", "values"}
 MOST_LINES, MOST_BYTES, MOST_BYTES_TOGETHER = 40, 200_000, 1_000_000
 
@@ -48,25 +51,49 @@ def _script(name: str) -> Path:
     return ROOT / "examples" / name / f"{name.partition('_')[2]}.py"
 
 
-@pytest.fixture
-def place(shared: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A folder with the pictures and weights as a user would have them; of CIFAR-10, for some, fewer pictures."""
-    for name, source in WHERE.items():
+@pytest.fixture(scope="module")
+def fewer(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures and weights as a user would have them, but fewer pictures: all would take an hour."""
+    for source in WHERE.values():
         if not (shared / source).exists():
             pytest.skip(f"needs {source}")
-        (tmp_path / name).symlink_to(shared / source)
-    if request.getfixturevalue("name") in WITH_FEWER:
-        (tmp_path / "cifar10.zip").unlink()
-        _take_some(shared / WHERE["cifar10.zip"], tmp_path / "cifar10.zip")
+    folder = tmp_path_factory.mktemp("fewer")
+    _take_some(shared / WHERE["cifar10.zip"], folder / "cifar10.zip", 20)
+    _take_some(shared / WHERE["cifar10.zip"], folder / "cifar10-few.zip", 100)
+    _take_some(shared / WHERE["cats_and_dogs_small.zip"], folder / "cats_and_dogs_small.zip", 4)
+    (folder / "resnet18_tiny64.safetensors").symlink_to(shared / WHERE["resnet18_tiny64.safetensors"])
+    (folder / "mnist").mkdir()
+    for path in (shared / WHERE["mnist"]).glob("*.gz"):
+        _take_first(path, folder / "mnist" / path.name)
+    return folder
+
+
+@pytest.fixture
+def place(fewer: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder with those, where an exercise can run."""
+    for name in WHERE:
+        few = name == "cifar10.zip" and request.getfixturevalue("name") in WITH_FEWEST
+        (tmp_path / name).symlink_to(fewer / ("cifar10-few.zip" if few else name))
     (tmp_path / "examples").symlink_to(ROOT / "examples")  # as seen from the checkout
     return tmp_path
 
 
-def _take_some(archive: Path, target: Path) -> None:
-    """Every hundredth picture of a zip."""
+def _take_some(archive: Path, target: Path, step: int) -> None:
+    """Every so many pictures of a zip, and those that an exercise calls by their names."""
     with zipfile.ZipFile(archive) as whole, zipfile.ZipFile(target, "w") as some:
-        for name in sorted(name for name in whole.namelist() if not name.endswith("/"))[::100]:
+        names = sorted(name for name in whole.namelist() if not name.endswith("/"))
+        for name in sorted({*names[::step], *(name for name in names if name.endswith(CALLED))}):
             some.writestr(name, whole.read(name))
+
+
+def _take_first(path: Path, target: Path) -> None:
+    """The first pictures or labels of one of MNIST's files to learn from; the test files as they are."""
+    content = gzip.decompress(path.read_bytes())
+    if path.name.startswith("train"):
+        header, size = (16, 784) if "images" in path.name else (8, 1)
+        count = NUM_DIGITS.to_bytes(4, "big")
+        content = content[:4] + count + content[8:header] + content[header : header + NUM_DIGITS * size]
+    target.write_bytes(gzip.compress(content, 1))
 
 
 def _run(arguments: list[str], folder: Path) -> str:
