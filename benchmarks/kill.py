@@ -44,6 +44,7 @@ TRAININGS = {
     "views kept": ["--epochs", "8", "--recipe", "finetune+augment", *PRETRAINED, "--views", "2"],
     "head of layers, features kept": ["--epochs", "12", "--recipe", "features", *PRETRAINED, "--head", "32"],
 }
+_GROWS = 1.04  # with every kill
 
 
 def main() -> int:
@@ -106,10 +107,10 @@ def _until_done(command: list[str], project: Path, asked: argparse.Namespace, rn
     """Begin the command and kill it, again and again; returns how often it was hit where."""
     number, hits = signal.Signals[f"SIG{asked.signal}"], Counter[str]()
     expected = {0, -number} if asked.signal == "KILL" else {0, 128 + number, -number}
+    longest = asked.longest
     while True:
-        lives = rng.uniform(0, asked.longest * rng.random())
-        if asked.fresh:
-            lives = rng.uniform(0, 2 * asked.longest)
+        lives = rng.uniform(0, 2 * longest if asked.fresh else longest * rng.random())
+        longest *= _GROWS  # on a machine so busy that nobody gets anywhere in that time, all the same an end
         code = _run(command, asked.fresh, number, lives)
         _expect(code, *expected)
         if code == 0:

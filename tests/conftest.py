@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,10 @@ from PIL import Image
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
 from saccade.runs import RunFolder
+
+# How long an example takes says how busy the machine is, and nothing about what it tests.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
