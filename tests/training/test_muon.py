@@ -9,16 +9,21 @@ from torch import nn
 
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
+from saccade.modes import Mode
 from saccade.presets import make_recipe
+from saccade.training.in_mode import InMode
 from saccade.training.muon import OTHERS_MOMENTUM, Muon, orthogonalised
 from saccade.training.optimizer import make_optimizer
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(64, 216), (256, 64)])
-def test_orthogonalised_matrix_has_the_singular_vectors_of_svd_and_values_near_one(shape: tuple[int, int]) -> None:
+def test_orthogonalised_matrix_has_the_singular_vectors_of_svd_and_values_near_one(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, _, right = np.linalg.svd(matrix.numpy(), full_matrices=False)
-    found = left.T @ orthogonalised(matrix).numpy() @ right.T
+    found = left.T @ orthogonalised(matrix, dtype).numpy() @ right.T
     values = np.diag(found)
     assert 0.3 < values.min() < values.max() < 1.3  # after three applications the smallest are still on their way
     assert np.abs(found - np.diag(values)).max() < 0.05
@@ -45,6 +50,19 @@ def test_convolution_keeps_its_norm_and_moves_by_the_rate() -> None:
     moved = (weight.detach() - before).flatten(1)
     expected = -0.01 * orthogonalised((weight.grad * 1.6).flatten(1))
     torch.testing.assert_close(moved, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_steps_are_made_orthogonal_in_what_the_layers_compute_in(precision: str, dtype: torch.dtype) -> None:
+    recipe = make_recipe("sprint", {}).resolved()
+    network, seen = build_network(NetworkSpec("sprint", 10, 32)), []
+    learner = network if precision == "float32" else InMode(network, torch.device("cpu"), Mode("bfloat16"), 4)
+    optimizer = make_optimizer(learner, recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("saccade.training.muon.orthogonalised", lambda step, dtype: (seen.append(dtype), step)[1])
+        learner.training_outputs(torch.rand(4, 3, 32, 32)).logits.sum().backward()
+        optimizer.step()
+    assert set(seen) == {dtype}
 
 
 def test_groups_have_the_rates_of_the_recipe() -> None:

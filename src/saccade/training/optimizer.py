@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from saccade.recipe import Recipe
+from saccade.training.in_mode import InMode
 from saccade.training.muon import Muon
 from saccade.training.trainable import Trainable
 
@@ -29,7 +30,7 @@ def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=rate, fused=fused)
     if recipe.optimizer == "muon":
-        return Muon(groups, rate, recipe.momentum)
+        return Muon(groups, rate, recipe.momentum, network.mode.dtype if isinstance(network, InMode) else torch.float32)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=recipe.momentum)
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
