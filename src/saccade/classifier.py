@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from saccade.errors import UsageError
 from saccade.models.certainty import Certainty
 from saccade.recipe import (
     Compile,
@@ -17,12 +16,11 @@ from saccade.recipe import (
 )
 from saccade.runs import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
-from saccade.use.explain import Explanations
+from saccade.use.explain import Explanations, method_for
 from saccade.use.explain import explain as explain_pictures
 from saccade.use.fast import USUAL, Speed
 from saccade.use.heatmaps import Method, Question
 from saccade.use.inputs import expand, named
-from saccade.use.onnx_file import OnnxNetwork
 from saccade.use.opened import device_for, open_trained
 from saccade.use.predict import Picture, Prediction, Predictions
 
@@ -146,7 +144,7 @@ class Classifier:
         self,
         pictures: Picture | Iterable[Picture] = (),
         *,
-        method: Method = "gradcam",
+        method: Method | None = None,
         stage: str | None = None,
         class_name: str | None = None,
     ) -> Explanations:
@@ -154,7 +152,8 @@ class Classifier:
 
         Args:
             pictures: as for `predict`; the method `filters` looks at none.
-            method: gradcam, occlusion, features (the maps of a stage) or filters (of the first layer).
+            method: gradcam, occlusion, features (the maps of a stage), filters (of the first layer). None for gradcam,
+                or for occlusion where the network is in an .onnx file, which can do no other.
             stage: for gradcam and features; None for the deepest whose map has at least 5 × 5 places.
             class_name: that the heat is about; None for the one that the network names.
 
@@ -163,12 +162,10 @@ class Classifier:
             them as PNG.
 
         Raises:
-            UsageError: there is no such method, class or stage, or the stage gives no map.
+            UsageError: there is no such method, class or stage, the stage gives no map, or an .onnx file cannot do it.
         """
-        if isinstance(self._trained.network, OnnxNetwork) and method != "occlusion":
-            remedy = "use method='occlusion', or load the run that it was exported from"
-            raise UsageError("an ONNX file has no stages to look into", remedy=remedy)
-        return Explanations(explain_pictures(self._trained, _one_by_one(pictures), Question(method, stage, class_name)))
+        question = Question(method_for(self._trained, method), stage, class_name)
+        return Explanations(explain_pictures(self._trained, _one_by_one(pictures), question))
 
     def __repr__(self) -> str:
         spec = self._trained.network.spec

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from saccade.use.export_parity import WITH_RESIZING, WITHOUT_RESIZING, Bounds, R
 from saccade.use.export_pictures import made_up, sample_of_file
 from saccade.use.heatmaps import Question, heat_maps
 from saccade.use.onnx_file import CARD_KEY, open_onnx, open_session, run_session
+from saccade.use.sheets import CELL
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -136,9 +138,45 @@ def test_loaded_file_gives_the_same_bits_alone_and_among_others(exported: Path, 
     assert classifier.predict(together.name)[0].guesses == together.guesses
 
 
-def test_loaded_file_has_no_stages_to_look_into(exported: Path, colours: Path) -> None:
-    with pytest.raises(UsageError, match="no stages"):
-        load_classifier(exported).explain(colours / "red" / "00.png")
+@pytest.mark.parametrize("method", ["gradcam", "features", "filters"])
+def test_loaded_file_says_which_explanations_need_the_run(
+    exported: Path, colours: Path, method: Literal["gradcam", "features", "filters"]
+) -> None:
+    with pytest.raises(UsageError, match="need the run that the ONNX file was exported from"):
+        load_classifier(exported).explain(colours / "red" / "00.png", method=method)
+
+
+def test_explain_command_draws_for_the_file_what_it_draws_for_the_run_by_occlusion(
+    exported: Path, finished: RunFolder, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, drawn = str(colours / "red" / "03.png"), []
+    for run, words in ((exported, []), (finished.path, ["--method", "occlusion"])):
+        out = tmp_path / run.name
+        assert run_command_line(["explain", str(run), picture, *words, "--output", str(out)]) == 0
+        said = capsys.readouterr()
+        assert said.out == f"{out}/03-occlusion.png\n"
+        assert ("feature maps and filters need the run" in said.err) is (run is exported)
+        image = np.asarray(Image.open(out / "03-occlusion.png").convert("L"), dtype=float)
+        drawn.append(image[-CELL - 40 : -40, -CELL - 10 : -10].ravel())  # the heat, below the words
+    assert np.corrcoef(drawn[0], drawn[1])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["x.png", "--method", "gradcam"], "need the run"),
+        (["--method", "filters"], "need the run"),
+        (["x.png", "--stage", "block1"], "looks at no stage"),
+        (["--sheet"], "does not know the run's test pictures"),
+        (["--mistakes", "3"], "does not know the run's test pictures"),
+    ],
+)
+def test_explain_command_refuses_what_the_file_cannot_do(
+    exported: Path, colours: Path, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(colours / "red" / "00.png") if word == "x.png" else word for word in words]
+    assert run_command_line(["explain", str(exported), *named]) == 2
+    assert what in capsys.readouterr().err
 
 
 def test_loaded_file_is_explained_by_occlusion_as_the_run(exported: Path, finished: RunFolder, colours: Path) -> None:

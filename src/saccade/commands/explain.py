@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from saccade.use.explain import Explanation, Explanations
     from saccade.use.heatmaps import Question
 
+_METHOD = "Heat by gradients or by covering places; the maps of a stage; filters of the first layer."
+
 
 def explain(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a published network: resnet50.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run folder, a published network (resnet50), or an exported .onnx file."),
+    ],
     paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, folders or globs.")] = None,
     method: Annotated[
-        Literal["gradcam", "occlusion", "features", "filters"],
-        typer.Option(help="Heat by gradients or by covering places; the maps of a stage; filters of the first layer."),
-    ] = "gradcam",
+        Literal["gradcam", "occlusion", "features", "filters"] | None,
+        typer.Option(help=_METHOD, show_default="gradcam; for an .onnx file occlusion"),
+    ] = None,
     stage: Annotated[
         str | None, typer.Option(help="To look at; default: the deepest whose map has 5×5 places or more.")
     ] = None,
@@ -59,18 +64,21 @@ def explain(
       saccade explain runs/animals --mistakes 12
 
       saccade explain resnet50 photo.jpg --method features --stage layer2
+
+      saccade explain animals.onnx dog.jpg
     """
-    from saccade.engine import choose_device
     from saccade.use.explain import explain as explain_pictures
-    from saccade.use.explain import saved
+    from saccade.use.explain import method_for, saved
     from saccade.use.heatmaps import Question
     from saccade.use.inputs import expand
+    from saccade.use.opened import device_for, open_trained
 
     _check_asked(paths, {"--sheet": sheet, "--mistakes": mistakes > 0, "--method filters": method == "filters"})
-    question, screen = Question(method, stage, class_name), screen_for(quiet)
-    folder = _output_folder(run, output)
-    trained = _load(run, screen)
-    trained.network.to(choose_device(device))
+    screen, folder = screen_for(quiet), _output_folder(run, output)
+    trained = open_trained(run, say=screen.say)
+    _check_file(run, own_pictures=sheet or mistakes > 0, said=screen if method is None else None)
+    question = Question(method_for(trained, method), stage, class_name)
+    trained.network.to(device_for(trained, device))
     found: Iterable[Explanation]
     if sheet or mistakes:
         several = _of_run(run, trained, question, (mistakes, per_class), screen)
@@ -103,13 +111,21 @@ def _output_folder(run: str, output: Path | None) -> Path:
     return folder
 
 
-def _load(run: str, screen: Screen) -> TrainedNetwork:
-    from saccade.runs import RunFolder
-    from saccade.use.pretrained import names_a_network, pretrained
+def _check_file(run: str, *, own_pictures: bool, said: Screen | None) -> None:
+    """Say what an ONNX file cannot do; it does not hold the run's pictures either."""
+    from saccade.use.explain import NEEDS_RUN
+    from saccade.use.onnx_file import names_an_onnx_file
 
-    if names_a_network(run):
-        return pretrained(run, say=screen.say)
-    return RunFolder.open(run).load()
+    if not names_an_onnx_file(run):
+        return
+    if own_pictures:
+        raise UsageError(
+            "an ONNX file does not know the run's test pictures, which sheets and mistakes are drawn from",
+            where=run,
+            remedy="name pictures, or explain the run that it was exported from: saccade explain RUN --sheet",
+        )
+    if said:
+        said.say(f"heat by occlusion; {NEEDS_RUN}")
 
 
 def _of_run(

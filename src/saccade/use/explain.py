@@ -13,18 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from saccade.data.cells import printable
-from saccade.errors import PictureError
+from saccade.errors import PictureError, UsageError
 from saccade.runs import TrainedNetwork
 from saccade.use.border import Border
 from saccade.use.channels import draw_features, draw_filters
 from saccade.use.heat import batch_size, feature_maps, first_filters
-from saccade.use.heatmaps import HeatMap, Question, as_batch, class_number, heat_maps
+from saccade.use.heatmaps import HeatMap, Method, Question, as_batch, class_number, heat_maps
+from saccade.use.onnx_file import OnnxNetwork
 from saccade.use.predict import Picture, read_square
 from saccade.use.sheets import Cell, Pixels, Sheet, draw, enlarged, png
 from saccade.use.stage_maps import choose_stage
 from saccade.whole import whole_file
 
 LEGEND = ("no heat", "most heat in this picture")
+# Said wherever somebody asks an exported file for more than it has.
+NEEDS_RUN = "Grad-CAM, feature maps and filters need the run that the ONNX file was exported from"
 _LONGEST_NAME = 80
 
 
@@ -87,6 +90,20 @@ class Explanations(Sequence[Explanation]):
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{html.escape(printable(text))}</p>" for text in (*self.remarks, *self.warnings))
         return said + "".join(_in_html(each) for each in self._all)
+
+
+def method_for(trained: TrainedNetwork, asked: Method | None) -> Method:
+    """The method that was asked for; without one Grad-CAM or, where there are no stages to look into, occlusion.
+
+    Raises:
+        UsageError: the network is in an ONNX file, and the method needs more than its answers.
+    """
+    if not isinstance(trained.network, OnnxNetwork):
+        return asked or "gradcam"
+    if asked not in (None, "occlusion"):
+        remedy = "leave the method out or ask for occlusion, or explain that run"
+        raise UsageError(f"an ONNX file gives heat by occlusion alone: {NEEDS_RUN}", where=asked or "", remedy=remedy)
+    return "occlusion"
 
 
 def explain(trained: TrainedNetwork, pictures: Iterable[Picture], question: Question) -> Iterator[Explanation]:
