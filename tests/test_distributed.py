@@ -167,12 +167,21 @@ def _outcome(run: RunFolder) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """What two processes learn that nobody interrupts."""
-    project = tmp_path_factory.mktemp("calm")
-    process = _begin(project)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return RunFolder(project / "digits")
+    """What two processes learn that nobody interrupts.
+
+    torch's gloo was seen to abort a process on a busy machine, once in some hundred launches and not by our doing; as
+    this is what others are compared with and no test by itself, it is then tried once more.
+    """
+    for attempt in range(2):
+        project = tmp_path_factory.mktemp("calm")
+        process = _begin(project)
+        _, said = process.communicate(timeout=240)
+        if attempt == 0 and "SIGABRT" in said:
+            sys.stderr.write(said)
+            continue
+        assert process.returncode == 0, said
+        return RunFolder(project / "digits")
+    raise AssertionError("unreachable")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
@@ -208,6 +217,21 @@ def test_e04_sigterm_to_torchrun_saves_the_state_and_one_process_can_go_on(tmp_p
     done = saccade.train(resume=run.path, quiet=True)
     assert len(done.results) == 8
     assert done.folder.is_finished
+
+
+def test_one_of_several_leaves_with_its_code_after_exit_functions_and_says_all_that_it_has_said() -> None:
+    leaving = (
+        "import atexit, saccade.__main__ as m\n"
+        "atexit.register(print, 'at exit')\n"
+        "print('said')\n"
+        "try:\n    m._leave(3)\nfinally:\n    print('taken apart')\n"
+    )
+    for size, expected in (("2", "said\nat exit\n"), ("1", "said\ntaken apart\nat exit\n")):
+        environment = os.environ | {"WORLD_SIZE": size}
+        done = subprocess.run(
+            [sys.executable, "-c", leaving], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (3, expected), done.stderr
 
 
 def test_mistake_is_said_once_and_the_others_end(tmp_path: Path) -> None:

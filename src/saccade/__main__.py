@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
 
@@ -56,6 +59,22 @@ def _next_stop(reader: socket.socket) -> int:
     return number
 
 
+def _leave(code: int) -> None:
+    """End with this code; one of several processes without taking the interpreter apart.
+
+    What connects them has threads of its own in torch. One that still lets go of a tensor while the interpreter is
+    taken apart aborts the process, and torchrun then counts a finished training as failed
+    (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or its reader went away
+            stream.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     from saccade.threads import calm_threads
@@ -63,13 +82,15 @@ def main() -> None:
     calm_threads()
     signal.signal(signal.SIGTERM, _terminate)
     _enforce_deadlines()
+    if "WORLD_SIZE" in os.environ:  # torchrun names the signal that ended a process, and not where that was
+        faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that cannot show × gets a question mark, not an error
             stream.reconfigure(errors="replace")
     try:
         from saccade.cli import run_command_line
 
-        sys.exit(run_command_line(sys.argv[1:]))
+        _leave(run_command_line(sys.argv[1:]))
     except KeyboardInterrupt:  # while the libraries were loaded, or the last words were said
         sys.exit(128 + signal.SIGINT)
 
