@@ -139,7 +139,7 @@ def _begin(project: Path, *options: str, words: tuple[str, ...] = ()) -> subproc
 
 
 def _wait_for_epochs(run: Path, num_epochs: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     results = run / "results.csv"
     while not (results.exists() and results.read_text().count("\n") > num_epochs):
         assert process.poll() is None, process.communicate()
@@ -192,7 +192,7 @@ def test_e03_killed_process_of_two_is_begun_again_and_the_run_ends_with_the_same
     process = _begin(tmp_path / "killed", "--max-restarts", "1")
     _wait_for_epochs(tmp_path / "killed" / "digits", 2, process)
     os.kill(_workers(process)[rank], signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["digits"]
     run = RunFolder(tmp_path / "killed" / "digits")
@@ -236,7 +236,7 @@ def test_one_of_several_leaves_with_its_code_after_exit_functions_and_says_all_t
 
 def test_mistake_is_said_once_and_the_others_end(tmp_path: Path) -> None:
     process = _begin(tmp_path, words=("--schedule", "step", "--step-epochs", "x"))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode != 0
     assert said.count("the epochs 'x' cannot be read") == 1
     assert "process 1 of 2: ends, because another one has ended" in said
