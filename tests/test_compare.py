@@ -163,10 +163,14 @@ def test_progress_is_told_run_by_run(pictures: Path, tmp_path: Path) -> None:
     assert len(told[-1].so_far.standings) == 2  # type: ignore[union-attr]
 
 
+def _of_one_seed(compared: Compared) -> list[Path]:
+    return [run.path for run in _runs(compared) if run.recipe.seed == 0]
+
+
 def test_finished_runs_of_the_same_pictures_are_compared_and_others_refused(
     compared: Compared, pictures: Path, tmp_path: Path
 ) -> None:
-    paths = [run.path for run in _runs(compared)[:2]]
+    paths = _of_one_seed(compared)
     found = compare_finished(paths)
     assert {standing.label for standing in found.standings} == {path.name for path in paths}
     other = train(
@@ -178,10 +182,64 @@ def test_finished_runs_of_the_same_pictures_are_compared_and_others_refused(
         compare_finished([paths[0], other.path])
 
 
+def test_finished_runs_that_differ_only_in_their_seed_are_the_row_that_the_comparison_made_of_them(
+    compared: Compared,
+) -> None:
+    said: list[str] = []
+    found = compare_finished([run.path for run in reversed(_runs(compared))], said.append)
+    assert len(said) == 2
+    assert all("differ only in their seed: one row" in sentence for sentence in said)
+    for again, before in zip(found.standings, compared.comparison.standings, strict=True):
+        assert (again.accuracies, again.accuracy, again.interval) == (
+            before.accuracies,
+            before.accuracy,
+            before.interval,
+        )
+        assert (again.p, again.num_seeds) == (before.p, 2)
+        assert again.label.endswith("-seed0 (seeds 0, 1)")
+    assert "2 seeds each" in comparison_in_words(found)
+
+
+def test_run_without_a_second_seed_stands_beside_one_with_two_and_that_is_said(compared: Compared) -> None:
+    first, _, third, fourth = (run.path for run in _runs(compared))
+    found = compare_finished([first, third, fourth])
+    assert sorted(each.num_seeds for each in found.standings) == [1, 2]
+    assert found.num_seeds == 1
+    words = comparison_in_words(found)
+    assert "1 to 2 seeds each" in words
+    assert "judged as that very network" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [({"learning_rate": 0.5}, 2), ({"workers": 2, "device": "auto"}, 1), ({"seed": 0}, 2)],
+)
+def test_runs_are_brought_together_only_where_nothing_that_is_learned_differs(
+    compared: Compared, tmp_path: Path, change: dict[str, object], rows: int
+) -> None:
+    first, second = (run for run in _runs(compared) if run.recipe.model == "lenet5")
+    other = RunFolder(Path(shutil.copytree(second.path, tmp_path / "other")))
+    other.write_recipe(other.recipe.model_copy(update=change))
+    assert len(compare_finished([first.path, other.path]).standings) == rows
+
+
+def test_run_that_is_named_twice_is_refused(compared: Compared) -> None:
+    path = _runs(compared)[0].path
+    with pytest.raises(UsageError, match="named twice"):
+        compare_finished([path, path / "../" / path.name])
+
+
+@pytest.mark.parametrize("field", ["model", "recipe", "folds", "fold", "fraction"])
+def test_changes_that_a_comparison_decides_itself_are_refused(field: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"decides {field} for each of its runs"):
+        compare(_plan(changes={**FAST, field: 0.5}), pictures, Place(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_finished_runs_are_compared_in_a_folder_of_their_own_and_stay_as_they_are(
     compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [run.path for run in _runs(compared)[:2]]
+    runs = _of_one_seed(compared)
     before = {path: path.stat().st_mtime_ns for run in runs for path in run.rglob("*")}
     monkeypatch.chdir(tmp_path)
     assert run_command_line(["compare", *map(str, runs), "--json"]) == 0
@@ -203,7 +261,7 @@ def test_finished_runs_are_compared_in_a_folder_of_their_own_and_stay_as_they_ar
 
 
 def test_page_of_finished_runs_leads_to_their_reports(compared: Compared, tmp_path: Path) -> None:
-    runs = [shutil.copytree(run.path, tmp_path / "else where" / run.path.name) for run in _runs(compared)[:2]]
+    runs = [shutil.copytree(run.path, tmp_path / f"else {run.path.name}" / "run") for run in _runs(compared)[:3]]
     (runs[0] / "report.html").write_text("a page")
     kept = keep_finished(compare_finished(runs), runs, tmp_path / "output", Place())
     assert write_missing_reports(kept.folder, lambda done, total: None) == 0

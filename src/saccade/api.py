@@ -234,7 +234,8 @@ def compare(
         seeds: trainings of each, from other random numbers, on the same split.
         folds: of a cross-validation, in which every picture judges once; 0 for the split that there is.
         fractions: of the training pictures; with more than one the result has learning curves.
-        changes: fields of the recipe that all runs have in common, for example {"image_size": 96}.
+        changes: fields of the recipe that all runs have in common, for example {"image_size": 96}; those that are
+            arguments here (model, recipe, folds, fold, fraction) are refused.
         project: where the comparison's folder is made.
         name: of it; numbered when it is taken.
         resume: go on with an interrupted comparison: True for the newest in `project`, or its folder.

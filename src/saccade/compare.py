@@ -21,11 +21,12 @@ import torch
 
 from saccade.errors import UsageError
 from saccade.evaluation.learning_curve import LearningCurve, learning_curves
-from saccade.evaluation.standings import Comparison, Group, Price, compare_runs
+from saccade.evaluation.seeds import group_by_recipe, in_words
+from saccade.evaluation.standings import Comparison, Group, Price, check_finished, compare_runs, names_of
 from saccade.models.network import side_of
 from saccade.pipeline import train
 from saccade.plan import PLAN, Job, Plan, begin, new_folder
-from saccade.resuming import Place
+from saccade.resuming import FREE, Place
 from saccade.runs import RunFolder, command_line
 from saccade.screen import Bar, QuietScreen, Screen
 from saccade.training.freeze import freeze
@@ -108,15 +109,23 @@ def compare(
     return compared
 
 
-def compare_finished(paths: Sequence[str | Path]) -> Comparison:
-    """Runs that exist already, each by itself.
+def compare_finished(paths: Sequence[str | Path], say: Callable[[str], None] | None = None) -> Comparison:
+    """Runs that exist already; those that differ only in their seed are one row, as of a comparison with seeds.
+
+    Args:
+        paths: of their folders.
+        say: told which runs are one row.
 
     Raises:
         RunError: one is no finished run.
         DataError: they were judged by different pictures.
+        UsageError: one was named twice.
     """
-    groups = _named(paths)
+    groups = _grouped(paths)
     compare_runs(groups)  # refuses what cannot be compared before anything is loaded
+    for sentence in filter(None, map(in_words, groups)):
+        if say:
+            say(sentence)
     return compare_runs(groups, {group.label: _price(group) for group in groups})
 
 
@@ -140,21 +149,21 @@ def keep_finished(comparison: Comparison, paths: Sequence[str | Path], output: P
         )
     folder = output or new_folder(place.project, place.name or "compare")
     folder.mkdir(parents=True, exist_ok=True)
-    homes = {group.label: group.runs[0][0].path.resolve() for group in _named(paths)}
-    folders = {label: Path(os.path.relpath(home, folder.resolve())).as_posix() for label, home in homes.items()}
+    homes = names_of([RunFolder.open(path) for path in paths])
+    folders = {name: Path(os.path.relpath(home.resolve(), folder.resolve())).as_posix() for home, name in homes.items()}
     RunFolder(folder).write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"))
     _write(folder, comparison.to_json() | {"folders": folders})
     return Compared(folder, comparison, (), ())
 
 
-def _named(paths: Sequence[str | Path]) -> list[Group]:
-    """Each run by itself: by its name, or by all of its path where several have that name."""
-    groups = [Group(Path(path).name, ((RunFolder.open(path),),)) for path in paths]
-    names = [group.label for group in groups]
-    return [
-        group._replace(label=str(path)) if names.count(group.label) > 1 else group
-        for group, path in zip(groups, paths, strict=True)
-    ]
+def _grouped(paths: Sequence[str | Path]) -> list[Group]:
+    places = [Path(path).resolve() for path in paths]
+    if twice := next((path for path, place in zip(paths, places, strict=True) if places.count(place) > 1), None):
+        raise UsageError("this run was named twice", where=str(twice), remedy="name it once")
+    runs = [RunFolder.open(path) for path in paths]
+    for run in runs:
+        check_finished(run)
+    return group_by_recipe(runs, FREE)
 
 
 def _run(job: Job, folder: Path, source: str, screen: Screen) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from saccade.advice import has_published_weights, why_not_its_own
@@ -16,6 +17,16 @@ from saccade.resuming import NEWEST, Place, name_after
 from saccade.whole import whole_file
 
 PLAN = "plan.json"
+# Fields of the recipe that a comparison decides for each of its runs, and the argument that says how.
+_DECIDED: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "models=['resnet18']",
+        "recipe": "recipes=['finetune']",
+        "folds": "folds=5",
+        "fold": "folds=5, which trains all of them",
+        "fraction": "fractions=[0.5]",
+    }
+)
 
 
 class Plan(NamedTuple):
@@ -24,7 +35,7 @@ class Plan(NamedTuple):
     Attributes:
         models: names of the catalogue.
         recipes: presets, or .yaml files.
-        changes: fields that all of them have in common.
+        changes: fields that all of them have in common; `seed` is the first one.
         seeds: 0, 1, ... of the weights, the order and the augmentation; the split stays the same.
         folds: of a cross-validation; 0 for the split that there is.
         fractions: of the training pictures, ascending; the last one is compared, the others make the learning curve.
@@ -59,9 +70,12 @@ def jobs_of(plan: Plan) -> tuple[list[Job], list[str]]:
     """The runs of a plan: every recipe once before the first one's second seed. And what is left out, in words.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: nothing is left, or the plan changes a field that is different for each run.
         RecipeError: there is no such recipe.
     """
+    if name := next((name for name in _DECIDED if name in plan.changes), None):
+        what = f"a comparison decides {name} for each of its runs, so it is none of their common changes"
+        raise UsageError(what, where=f"changes={{{name!r}: ...}}", remedy=f"say {_DECIDED[name]} instead")
     entrants, left_out = [], []
     bare = {preset for preset in plan.recipes if make_recipe(preset, {}).weights == "none"}
     lacking = {model: _lacking(model, plan) for model in plan.models} if set(plan.recipes) - bare else {}

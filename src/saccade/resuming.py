@@ -26,7 +26,7 @@ from saccade.training.checkpoint import Checkpoint
 
 NEWEST = "newest"
 # Fields that change how long a run takes and where, but not what it learns.
-_FREE = frozenset({"workers", "cache_budget", "checkpoint_minutes", "device", "data_dir"})
+FREE = frozenset({"workers", "cache_budget", "checkpoint_minutes", "device", "data_dir"})
 # Fields that `Recipe.resolved` fills in after another one.
 _FOLLOWING: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -171,7 +171,7 @@ def _differences(before: Recipe, now: Recipe) -> list[str]:
     return [
         f"{field} was {getattr(before, field)!r}, now {getattr(now, field)!r}"
         for field in Recipe.model_fields
-        if field not in _FREE and getattr(before, field) != getattr(now, field)
+        if field not in FREE and getattr(before, field) != getattr(now, field)
     ]
 
 

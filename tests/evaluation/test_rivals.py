@@ -62,6 +62,29 @@ def test_several_seeds_cover_the_truth_and_raise_no_false_alarms(
     assert alarms <= 71, "50 expected at most, and three deviations for the luck of 18 simulations"
 
 
+@pytest.mark.parametrize(("num_first", "num_second", "scatter"), [(3, 1, 0.0), (3, 2, 0.02), (3, 5, 0.0)])
+def test_more_seeds_on_one_side_raise_no_false_alarms_and_cover_the_difference(
+    num_first: int, num_second: int, scatter: float
+) -> None:
+    rng, num_pictures = np.random.default_rng(8), 300
+    hardness = rng.standard_normal((1000, 1, num_pictures), dtype=np.float32)
+    firsts, seconds = (_draws((1000, num, num_pictures), scatter, rng, hardness) for num in (num_first, num_second))
+    pairs = [compare_pair(first, second) for first, second in zip(firsts, seconds, strict=True)]
+    assert sum(pair.p < 0.05 for pair in pairs) <= 60, "50 expected at most, and ten for the luck of a simulation"
+    assert sum(pair.interval.low <= 0 <= pair.interval.high for pair in pairs) >= 940
+
+
+def test_one_seed_against_several_is_a_paired_t_test_over_pictures_where_seeds_are_alike() -> None:
+    rng = np.random.default_rng(9)
+    first, second = rng.random((1, 500)) < 0.8, rng.random((1, 500)) < 0.75
+    several = np.repeat(first, 4, axis=0)
+    statistic = ttest_rel(first[0].astype(float), second[0].astype(float)).statistic
+    found = compare_pair(several, second)
+    assert found.difference == pytest.approx(float(first.mean() - second.mean()))
+    assert found.p == pytest.approx(2 * norm.sf(abs(statistic)), rel=1e-6)  # pictures are many: the normal quantile
+    assert compare_pair(second, several).p == pytest.approx(found.p)
+
+
 def test_p_is_the_level_whose_interval_ends_at_zero() -> None:
     rng = np.random.default_rng(6)
     for _ in range(300):

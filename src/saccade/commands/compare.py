@@ -27,7 +27,7 @@ def compare(**given: Any) -> None:
     comparison that was stopped goes on with --resume.
 
     With the folders of finished runs it compares those and writes the page
-    into a folder of its own.
+    into a folder of its own; runs that differ only in their seed are one row.
 
     Examples:
 
@@ -69,7 +69,7 @@ def _finished(paths: list[str], given: dict[str, Any]) -> None:
     from saccade.compare import compare_finished, keep_finished
     from saccade.resuming import Place
 
-    found = compare_finished(paths)
+    found = compare_finished(paths, screen_for(given["quiet"]).say)
     _print(keep_finished(found, paths, given["output"], Place(given["project"], given["name"])), given)
 
 

@@ -40,20 +40,30 @@ class Paired(NamedTuple):
     p: float
 
 
-class _Spread(NamedTuple):
-    """What the mean of values (S, N) varies by.
+class _Seeds(NamedTuple):
+    """What the mean of values (S, N) varies by because of the seeds.
 
     Attributes:
-        pictures: its variance by the choice of pictures; known well.
-        chance: by what belongs to neither a picture nor a seed; known well, too.
-        seeds: by the seeds, `chance` included, as those few show it.
-        num_seeds: S.
+        variance: as those few show it, `chance` included.
+        chance: by what belongs to neither a picture nor a seed; known well.
+        num_seeds: S, two or more.
+    """
+
+    variance: float
+    chance: float
+    num_seeds: int
+
+
+class _Spread(NamedTuple):
+    """What a mean, or a difference of two, varies by.
+
+    Attributes:
+        pictures: its variance by the choice of pictures and by chance; known well.
+        seeds: by the seeds of each side that has several.
     """
 
     pictures: float
-    chance: float
-    seeds: float
-    num_seeds: int
+    seeds: tuple[_Seeds, ...]
 
     def parts(self, level: float) -> tuple[float, float]:
         """The squared half widths, at a level such as 0.05, of what one seed would have, and of what seeds add to it.
@@ -61,8 +71,11 @@ class _Spread(NamedTuple):
         The variance by the seeds is never less than that by chance, however much alike a few of them are.
         """
         normal = float(ndtri(1 - level / 2)) ** 2
-        student = float(stdtrit(self.num_seeds - 1, 1 - level / 2)) ** 2 if self.num_seeds > 1 else 0.0
-        return normal * (self.pictures + self.chance), max(0.0, student * self.seeds - normal * self.chance)
+        added = sum(
+            max(0.0, float(stdtrit(each.num_seeds - 1, 1 - level / 2)) ** 2 * each.variance - normal * each.chance)
+            for each in self.seeds
+        )
+        return normal * self.pictures, added
 
     def half(self, level: float) -> float:
         """The half width of the interval at a level."""
@@ -97,23 +110,29 @@ def compare_pair(first: Correct, second: Correct) -> Paired:
 
     With one seed it is McNemar's exact test (McNemar 1947, https://doi.org/10.1007/BF02295996): of the pictures that
     one of them gets right and the other wrong, half should go either way. With several it is a test of the mean
-    difference that counts both pictures and seeds: p is the level whose interval ends at zero.
+    difference that counts both pictures and seeds: p is the level whose interval ends at zero. Where one has more seeds
+    than the other, each adds what its own seeds show; one that has a single seed is judged as that very network.
 
     Args:
         first: (S, N), what each seed's network got right.
-        second: the same shape and pictures.
+        second: (T, N), of the same pictures.
     """
-    differences = first.astype(np.float64) - second.astype(np.float64)
-    mean = float(differences.mean())
-    num_first, num_second = int((differences > 0).sum()), int((differences < 0).sum())
-    if num_first + num_second == 0:
+    alike, num_pictures = len(first) == len(second), first.shape[1]
+    # Of as many seeds each the differences seed by seed, which share what both have in common.
+    differences = (
+        first.astype(np.float64) - second.astype(np.float64)
+        if alike
+        else first.mean(axis=0)[None, :] - second.mean(axis=0)[None, :]
+    )
+    spread = _spread(differences) if alike else _spread_of_two(first, second)
+    half, mean = spread.half(LEVEL), float(differences.mean())
+    if not differences.any() and half == 0:
         # Nothing differs: what Wilson leaves open for a share of which none was seen.
-        bound = wilson(0, first.shape[1]).high
+        bound = wilson(0, num_pictures).high
         return Paired(0.0, Interval(-bound, bound), 1.0)
-    spread = _spread(differences)
-    half = spread.half(LEVEL)
     interval = Interval(max(-1.0, mean - half), min(1.0, mean + half))
-    if len(first) == 1:
+    if len(first) == len(second) == 1:
+        num_first, num_second = int((differences > 0).sum()), int((differences < 0).sum())
         return Paired(mean, interval, float(binomtest(num_first, num_first + num_second).pvalue))
     return Paired(mean, interval, _level_at(spread, abs(mean)))
 
@@ -142,12 +161,25 @@ def _level_at(spread: _Spread, half: float) -> float:
 
 def _spread(values: npt.NDArray[np.float64]) -> _Spread:
     """Of the mean of values (S, N), with seeds and pictures as crossed random effects."""
+    by_pictures = float(values.mean(axis=0).var(ddof=1)) / values.shape[1]
+    seeds = _seeds(values)
+    # A component cannot be negative: where its estimate is, pictures are taken to differ by chance alone.
+    return _Spread(max(by_pictures, sum(each.chance for each in seeds)), seeds)
+
+
+def _spread_of_two(first: Correct, second: Correct) -> _Spread:
+    """Of the difference of two means, (S, N) and (T, N), whose seeds have nothing to do with each other."""
+    difference = first.mean(axis=0) - second.mean(axis=0)
+    seeds = (*_seeds(first.astype(np.float64)), *_seeds(second.astype(np.float64)))
+    return _Spread(max(float(difference.var(ddof=1)) / len(difference), sum(each.chance for each in seeds)), seeds)
+
+
+def _seeds(values: npt.NDArray[np.float64]) -> tuple[_Seeds, ...]:
+    """What the seeds of values (S, N) show; nothing where there is one."""
     num_seeds, num_pictures = values.shape
     if num_seeds == 1:
-        return _Spread(float(values.var(ddof=1)) / num_pictures, 0.0, 0.0, 1)
+        return ()
     by_seed, by_picture, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
     left = values - by_seed[:, None] - by_picture[None, :] + mean
     chance = float((left**2).sum()) / ((num_seeds - 1) * (num_pictures - 1)) / values.size
-    # A component cannot be negative: where its estimate is, pictures are taken to differ by chance alone.
-    pictures = max(0.0, float(by_picture.var(ddof=1)) / num_pictures - chance)
-    return _Spread(pictures, chance, float(by_seed.var(ddof=1)) / num_seeds, num_seeds)
+    return (_Seeds(float(by_seed.var(ddof=1)) / num_seeds, chance, num_seeds),)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,13 +45,14 @@ class Standing:
 
     Attributes:
         label: network and recipe.
-        accuracies: by run name, in the order of seeds and folds.
+        accuracies: by run name (its path where several have that name), in the order of seeds and folds.
         accuracy: their mean over pictures.
         interval: 95 %, over pictures and seeds.
         against_best: the best one minus this one; None for the best.
         p: how often chance alone would make a difference as large, corrected for all pairs that were looked at.
         seconds: of one run, on average; work that runs share counts where it was done.
         price: None where it was not asked for.
+        num_seeds: that it was trained from.
     """
 
     label: str
@@ -60,6 +63,7 @@ class Standing:
     p: float | None
     seconds: float
     price: Price | None = None
+    num_seeds: int = 1
 
     @property
     def is_behind(self) -> bool:
@@ -73,6 +77,7 @@ class Standing:
             "label": self.label,
             "accuracy": self.accuracy,
             "interval": list(self.interval),
+            "num_seeds": self.num_seeds,
             "runs": dict(self.accuracies),
             "behind_best": None if against is None else against.difference,
             "behind_best_interval": None if against is None else list(against.interval),
@@ -102,7 +107,7 @@ class Comparison:
     Attributes:
         standings: sorted by accuracy.
         num_pictures: that judged.
-        num_seeds: of each recipe.
+        num_seeds: of each recipe; the fewest where they differ.
         baseline: accuracy of always saying the biggest class of these pictures.
         pairwise: by the two labels, the corrected p of every pair.
     """
@@ -159,7 +164,7 @@ def compare_runs(groups: Sequence[Group], prices: Mapping[str, Price] | None = N
     """Where recipes stand, from their finished runs.
 
     Args:
-        groups: of every recipe the runs, with the same number of seeds.
+        groups: of every recipe the runs, from one seed or several.
         prices: by label.
 
     Raises:
@@ -179,7 +184,7 @@ def compare_runs(groups: Sequence[Group], prices: Mapping[str, Price] | None = N
     pairs = [(a, b) for place, a in enumerate(correct) for b in list(correct)[place + 1 :]]
     found = {pair: compare_pair(correct[pair[0]], correct[pair[1]]) for pair in pairs}
     corrected = dict(zip(found, holm([each.p for each in found.values()]), strict=True))
-    standings = []
+    standings, names = [], names_of([run for group in groups for run in group.all_runs])
     for group in groups:
         pair = None if group.label == best else (best, group.label)
         against = None if pair is None else compare_pair(correct[best], correct[group.label])
@@ -188,18 +193,25 @@ def compare_runs(groups: Sequence[Group], prices: Mapping[str, Price] | None = N
         standings.append(
             Standing(
                 label=group.label,
-                accuracies={run.path.name: float(run.metrics[TEST]["accuracy"]) for run in runs},
+                accuracies={names[run.path]: float(run.metrics[TEST]["accuracy"]) for run in runs},
                 accuracy=float(correct[group.label].mean()),
                 interval=accuracy_interval(correct[group.label]),
                 against_best=against,
                 p=None if key is None else corrected[key],
                 seconds=float(np.mean([sum(run.metrics["seconds"].values()) for run in runs])),
                 price=(prices or {}).get(group.label),
+                num_seeds=len(group.runs),
             )
         )
     standings.sort(key=lambda each: (-each.accuracy, each.label != best, each.seconds))
-    seeds, pictures = correct[best].shape
-    return Comparison(tuple(standings), pictures, seeds, _baseline(answers[0].labels), corrected)
+    seeds = min(each.num_seeds for each in standings)
+    return Comparison(tuple(standings), len(answers[0].labels), seeds, _baseline(answers[0].labels), corrected)
+
+
+def names_of(runs: Sequence[RunFolder]) -> dict[Path, str]:
+    """What to call each run: its name, or all of its path where several have that name."""
+    times = Counter(run.path.name for run in runs)
+    return {run.path: run.path.name if times[run.path.name] == 1 else str(run.path) for run in runs}
 
 
 class Answers(NamedTuple):
@@ -227,13 +239,22 @@ def answers_of(group: Group) -> Answers:
 
 
 def _predictions(run: RunFolder) -> list[dict[str, str]]:
+    check_finished(run)
+    return run.predictions
+
+
+def check_finished(run: RunFolder) -> None:
+    """Only what was judged can be compared.
+
+    Raises:
+        RunError: the run is not finished.
+    """
     if not run.is_finished:
         raise RunError(
             "the run is not finished, so nothing is known about its test pictures",
             where=str(run.path),
             remedy=f"saccade train --resume {run.path}",
         )
-    return run.predictions
 
 
 def check_same_pictures(groups: Sequence[Group]) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from saccade.errors import RunError, SaccadeError
 from saccade.runs import RunFolder
 from saccade.use.comparison_figures import curves_figure, price_figure
+from saccade.use.comparison_table import seeds_in_words
 from saccade.use.figures import PAGE_COLOURS, themed_svg
 from saccade.use.report import write_report
 from saccade.use.report_page import page_templates
@@ -88,12 +89,13 @@ def render_comparison(folder: Path) -> str:
     try:
         homes = found.get("folders", {})
         places = tuple(
-            _place(folder, rank, values, homes.get(values["label"]))
+            _place(folder, rank, values, homes)
             for rank, values in enumerate(found["standings"], start=1)
         )
         ranks = {place.values["label"]: place.rank for place in places}
         curves = sorted(found.get("learning_curves", []), key=lambda curve: ranks.get(curve["label"], len(ranks)))
         about = _about(folder)
+        numbers = sorted({each.get("num_seeds", found["num_seeds"]) for each in found["standings"]})
         return (
             page_templates()
             .get_template("comparison.html")
@@ -108,6 +110,8 @@ def render_comparison(folder: Path) -> str:
                 prices=_prices(found["standings"]),
                 left_out=plan.get("left_out", []),
                 pictures=plan.get("pictures", ""),
+                num_seeds=numbers,
+                seeds=seeds_in_words(numbers),
                 num_runs=sum(len(place.runs) for place in places),
                 scale=_scale(found["standings"], found["baseline"]),
                 version=version("saccade"),
@@ -134,11 +138,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise RunError(f"{path.name} cannot be read: {error}", where=str(path.parent)) from None
 
 
-def _place(folder: Path, rank: int, values: Mapping[str, Any], home: str | None) -> Place:
-    """Its runs lie in the comparison's folder; one that was there before lies in `home`, seen from there."""
+def _place(folder: Path, rank: int, values: Mapping[str, Any], homes: Mapping[str, str]) -> Place:
+    """Its runs lie in the comparison's folder; those that were there before lie in `homes`, seen from there."""
     runs = []
     for name, accuracy in values["runs"].items():
-        place = name if home is None else home
+        place = homes.get(name) or homes.get(values["label"]) or name  # by label where there was a run to each
         has_page = (folder / place / "report.html").is_file()
         runs.append(RunLink(name, accuracy, f"{quote(place)}/report.html" if has_page else ""))
     return Place(rank, values, tuple(runs))

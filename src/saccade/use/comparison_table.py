@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def comparison_in_words(comparison: Comparison) -> str:
     text = StringIO()
     console = Console(file=text, width=_WIDEST, highlight=False, no_color=True, markup=False)
     console.print(comparison_table(comparison))
-    seeds = f", {comparison.num_seeds} seeds each" if comparison.num_seeds > 1 else ""
+    numbers = sorted({each.num_seeds for each in comparison.standings})
+    seeds = f", {seeds_in_words(numbers)} seeds each" if numbers[-1] > 1 else ""
     lines = [
         *(line.rstrip() for line in text.getvalue().splitlines()),
         "",
@@ -51,9 +53,16 @@ def comparison_in_words(comparison: Comparison) -> str:
         f"{comparison.baseline:.1%}. Intervals are over pictures{' and seeds' if seeds else ''}; "
         "`chance?` is how often equally good ones would differ so much, corrected for all pairs.",
     ]
-    if comparison.num_seeds == 2:
+    if 2 in numbers:
         lines.append("Two seeds tell little about how much seeds matter, so intervals are wide: three or more pay.")
+    if numbers[0] == 1 < numbers[-1]:
+        lines.append("What has one seed is judged as that very network: what its seed did is in no interval.")
     return "\n".join(lines)
+
+
+def seeds_in_words(numbers: Sequence[int]) -> str:
+    """How many seeds recipes have, ascending: `3`, or `1 to 3`."""
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def write_comparison_csv(path: Path, comparison: Comparison) -> Path:
