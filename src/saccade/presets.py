@@ -70,7 +70,6 @@ def sprint() -> Recipe:
         warmup=0.0,
         label_smoothing=0.2,
         tta="shifts",
-        precision="bfloat16",
         layout="channels_last",
         compile="off",
     )
