@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from saccade.evaluation.areas import area_interval
+from saccade.evaluation.areas import area_interval, average_precision_interval
 from saccade.evaluation.classwise import (
     averages,
     class_scores,
@@ -78,6 +78,10 @@ def test_areas_are_scikit_learns() -> None:
         assert row.average_precision == pytest.approx(average_precision_score(shows, scores), abs=1e-12)
         assert row.roc_interval == area_interval(row.roc_auc, scores[shows], scores[~shows])
         assert row.to_json()["roc_auc_interval"] == list(row.roc_interval)
+        assert row.precision_interval == average_precision_interval(
+            row.average_precision, scores[shows], scores[~shows]
+        )
+        assert row.to_json()["average_precision_interval"] == list(row.precision_interval)
 
 
 def test_class_without_pictures_has_no_recall_and_no_areas_and_is_named() -> None:
@@ -88,6 +92,7 @@ def test_class_without_pictures_has_no_recall_and_no_areas_and_is_named() -> Non
     assert math.isnan(last.roc_auc)
     assert last.to_json()["roc_auc"] is None
     assert last.to_json()["roc_auc_interval"] is None
+    assert last.to_json()["average_precision_interval"] is None
     assert missing_classes(found) == ("d",)
 
 

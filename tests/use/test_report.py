@@ -169,6 +169,7 @@ def test_report_areas_equal_metrics_the_smallest_first(run: RunFolder, page: str
             f"{each['roc_auc']:.4f}",
             "{:.3f} to {:.3f}".format(*each["roc_auc_interval"]),
             f"{each['average_precision']:.4f}",
+            "{:.3f} to {:.3f}".format(*each["average_precision_interval"]),
             str(each["support"]),
         ]
         for each in known

@@ -1,4 +1,4 @@
-"""The area under a ROC curve, how surely it is known, and that under a precision-recall curve."""
+"""The areas under a ROC and a precision-recall curve, and how surely they are known."""
 
 from __future__ import annotations
 
@@ -19,27 +19,40 @@ _EDGE = 1e-9  # how near to 0 and 1 a bound is looked for
 
 
 class Areas(NamedTuple):
-    """Of one class against all others; nan and no interval where one of them has no picture."""
+    """Of one class against all others; nan and no interval where one of them has no picture.
+
+    Attributes:
+        roc: the area under the ROC curve.
+        interval: 95 %, of it.
+        average_precision: the area under the precision-recall curve, in steps.
+        precision_interval: 95 %, of that, among pictures of which as many show the class as among these.
+    """
 
     roc: float
     interval: Interval | None
     average_precision: float
+    precision_interval: Interval | None
 
 
 def areas(shows: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Areas:
-    """Both areas, as scikit-learn has them, with the 95 % interval of the first.
+    """Both areas, as scikit-learn has them, with their 95 % intervals.
 
     Args:
         shows: (N,) whether a picture shows the class.
         scores: (N,) the higher, the more likely.
     """
     if not shows.any():
-        return Areas(math.nan, None, math.nan)
+        return Areas(math.nan, None, math.nan, None)
     average_precision = float(average_precision_score(shows, scores))
     if shows.all():
-        return Areas(math.nan, None, average_precision)
-    roc = float(roc_auc_score(shows, scores))
-    return Areas(roc, area_interval(roc, scores[shows], scores[~shows]), average_precision)
+        return Areas(math.nan, None, average_precision, None)
+    roc, own, others = float(roc_auc_score(shows, scores)), scores[shows], scores[~shows]
+    return Areas(
+        roc,
+        area_interval(roc, own, others),
+        average_precision,
+        average_precision_interval(average_precision, own, others),
+    )
 
 
 def area_interval(area: float, own: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> Interval:
@@ -64,6 +77,44 @@ def area_interval(area: float, own: npt.NDArray[np.float64], others: npt.NDArray
         return (other - area) ** 2 - _Z2 * wider * _variance(other, counts)
 
     return Interval(_bound(beyond, _EDGE, area - 10 * _EDGE, 0.0), _bound(beyond, 1 - _EDGE, area + 10 * _EDGE, 1.0))
+
+
+def average_precision_interval(
+    average_precision: float, own: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
+) -> Interval:
+    """The 95 % interval of an average precision.
+
+    Boyd, Eng & Page (2013, https://doi.org/10.1007/978-3-642-40994-3_29) take it for a share of as many answers as
+    there are pictures of the class. Wilson's interval of that share also has room below 1. Where few of the other
+    pictures come before most of the class, an average precision varies by more than a share does: the larger variance
+    that the scores themselves show then stands for fewer answers.
+
+    Args:
+        average_precision: 0..1, above 0.
+        own: scores of the pictures that show the class.
+        others: scores of all others.
+    """
+    expected = average_precision * (1 - average_precision) / len(own)
+    wider = max(1.0, precision_variance(own, others) / expected) if expected > 0 else 1.0
+    answers = len(own) / wider
+    centre, shrunk = average_precision + _Z2 / (2 * answers), 1 + _Z2 / answers
+    half = math.sqrt(_Z2 * (average_precision * (1 - average_precision) / answers + _Z2 / (4 * answers**2)))
+    return Interval(max(0.0, (centre - half) / shrunk), min(1.0, (centre + half) / shrunk))
+
+
+def precision_variance(own: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> float:
+    """The variance of an average precision by what each picture moves it (the infinitesimal jackknife).
+
+    It is the mean, over the pictures of the class, of the precision down to each. One more picture of the class brings
+    its own and raises those below it; one more of the others lowers those below it.
+    """
+    ranked, lowest = np.sort(own), np.sort(others)
+    hits = len(own) - np.searchsorted(ranked, ranked)
+    said = hits + len(others) - np.searchsorted(lowest, ranked)
+    raised, lowered = (np.concatenate([[0.0], np.cumsum(each / said**2)]) for each in (said - hits, hits))
+    by_own = hits / said + raised[np.searchsorted(ranked, ranked, side="right")]
+    by_others = lowered[np.searchsorted(ranked, others, side="right")]
+    return sum(float(each.var(ddof=1)) * len(each) for each in (by_own, by_others) if len(each) > 1) / len(own) ** 2
 
 
 def _bound(beyond: Callable[[float], float], far: float, near: float, end: float) -> float:

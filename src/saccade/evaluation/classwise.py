@@ -37,6 +37,7 @@ class ClassScores(NamedTuple):
         roc_auc: how often a picture of the class is given a higher probability of it than another; nan without both.
         roc_interval: 95 %, of `roc_auc`.
         average_precision: the area under its precision-recall curve, in steps; nan where no picture shows it.
+        precision_interval: 95 %, of `average_precision`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ClassScores(NamedTuple):
     roc_auc: float
     roc_interval: Interval | None
     average_precision: float
+    precision_interval: Interval | None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in metrics.json."""
@@ -59,6 +61,7 @@ class ClassScores(NamedTuple):
             "roc_auc": _known(self.roc_auc),
             "roc_auc_interval": None if self.roc_interval is None else list(self.roc_interval),
             "average_precision": _known(self.average_precision),
+            "average_precision_interval": None if self.precision_interval is None else list(self.precision_interval),
         }
 
 

@@ -74,15 +74,16 @@ def _summary(found: Evidence) -> Iterator[str]:
 
 
 def _classes(found: Evidence) -> Table:
-    table = _table(["class", "precision", "", "recall", "", "F1", "", "ROC area", "", "avg precision", "pictures"])
+    table = _table(["class", "precision", "", "recall", "", "F1", "", "ROC area", "", "avg precision", "", "pictures"])
     for row in found.classes:
         cells = [cell for share in (row.precision, row.recall, row.f1) for cell in _share(share)]
-        areas = [_number(row.roc_auc), _area_between(row.roc_interval), _number(row.average_precision)]
-        table.add_row(Text(row.name), *cells, *areas, f"{row.support:,}")
+        roc = _number(row.roc_auc), _area_between(row.roc_interval)
+        precise = _number(row.average_precision), _area_between(row.precision_interval)
+        table.add_row(Text(row.name), *cells, *roc, *precise, f"{row.support:,}")
     table.add_section()
     for average in found.averages:
         cells = [cell for value in average[1:4] for cell in (f"{value:.1%}", "")]
-        table.add_row(Text(f"{average.name} avg"), *cells, "", "", "", f"{average.support:,}")
+        table.add_row(Text(f"{average.name} avg"), *cells, *[""] * 4, f"{average.support:,}")
     return table
 
 

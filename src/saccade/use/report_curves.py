@@ -39,12 +39,13 @@ class Drawn(NamedTuple):
 
 
 class AreaRow(NamedTuple):
-    """A class of the test pictures: areas 0..1, the 95 % interval of the first where it is known, and its pictures."""
+    """A class of the test pictures: areas 0..1, their 95 % intervals where these are known, and its pictures."""
 
     name: str
     roc: float | None
     interval: Sequence[float] | None
     average_precision: float | None
+    precision_interval: Sequence[float] | None
     support: int
 
 
@@ -86,8 +87,9 @@ def separate(test: Record, curves: Record) -> Separation | None:
 
 
 def _area_row(each: Record) -> AreaRow:
-    known = (each["roc_auc"], each.get("roc_auc_interval"), each["average_precision"])
-    return AreaRow(each["name"], *known, each["support"])
+    roc = each["roc_auc"], each.get("roc_auc_interval")
+    precise = each["average_precision"], each.get("average_precision_interval")
+    return AreaRow(each["name"], *roc, *precise, each["support"])
 
 
 def _drawn(kind: Kind, curves: Sequence[Record]) -> Drawn:
