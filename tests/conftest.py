@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from saccade.cli import run_command_line
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
 from saccade.runs import RunFolder
@@ -19,6 +22,9 @@ from saccade.runs import RunFolder
 # How long an example takes says how busy the machine is, and nothing about what it tests.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+
+_CALLED = ("dog.4101.jpg", "dog.4102.jpg", "dog.4103.jpg")  # pictures that pages name
+_NUM_DIGITS = {"train": 3000, "t10k": 1000}  # of MNIST
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +34,42 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the shared data at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def fewer(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder with fewer pictures, for commands of the pages: with all of them they would take an hour."""
+    for name in ("data/cifar10.zip", "data/mnist", "data/cats_and_dogs_small.zip", "weights"):
+        if not (shared / name).exists():
+            pytest.skip(f"needs {name}")
+    folder = tmp_path_factory.mktemp("fewer")
+    (folder / "weights").symlink_to(shared / "weights")
+    (folder / "data" / "mnist").mkdir(parents=True)
+    for name, some, step in (
+        ("cifar10.zip", "cifar10.zip", 20),
+        ("cifar10.zip", "cifar10-few.zip", 200),
+        ("cats_and_dogs_small.zip", "cats_and_dogs_small.zip", 4),
+    ):
+        _take_some(shared / "data" / name, folder / "data" / some, step)
+    for path in (shared / "data" / "mnist").glob("*.gz"):
+        _take_first(path, folder / "data" / "mnist" / path.name)
+    return folder
+
+
+def _take_some(archive: Path, target: Path, step: int) -> None:
+    """Every so many pictures of a zip, and those that a page calls by their names."""
+    with zipfile.ZipFile(archive) as whole, zipfile.ZipFile(target, "w") as some:
+        names = sorted(name for name in whole.namelist() if not name.endswith("/"))
+        for name in sorted({*names[::step], *(name for name in names if name.endswith(_CALLED))}):
+            some.writestr(name, whole.read(name))
+
+
+def _take_first(path: Path, target: Path) -> None:
+    """The first pictures or labels of one of MNIST's files."""
+    content, number = gzip.decompress(path.read_bytes()), _NUM_DIGITS[path.name.partition("-")[0]]
+    header, size = (16, 784) if "images" in path.name else (8, 1)
+    content = content[:4] + number.to_bytes(4, "big") + content[8 : header + number * size]
+    target.write_bytes(gzip.compress(content, 1))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -67,3 +109,20 @@ def finished(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFold
     """A run of lenet5 on `colours`, trained through the pipeline, to look at but not to change."""
     recipe = make_recipe("scratch", {"model": "lenet5", "epochs": 6, "batch_size": 8, "workers": 1, "device": "cpu"})
     return train(recipe, colours, Place(tmp_path_factory.mktemp("project"), "finished"))
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Sequence[str], Path], str]:
+    """Runs the words behind `saccade` as in a folder, and gives what was printed; no process loads torch for it."""
+
+    def run(words: Sequence[str], folder: Path) -> str:
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        code = run_command_line(words)
+        printed = capsys.readouterr()
+        assert code == 0, f"{words}\n{printed.out}\n{printed.err}"
+        return printed.out
+
+    return run
