@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from saccade.cli import run_command_line
 from saccade.runs import RunFolder
 
 Captured = pytest.CaptureFixture[str]
+_PATIENCE = 600.0  # seconds for a training to begin: torch is loaded in 3 on a quiet core, in minutes on a busy one
 
 
 def _mistake(arguments: list[str], capsys: Captured) -> tuple[int, str]:
@@ -168,20 +171,28 @@ def test_report_names_the_page_it_wrote(finished: RunFolder, capsys: Captured, t
     assert capsys.readouterr().out.strip() == str(copy / "report.html")
 
 
-def test_interrupt_exits_with_130_and_leaves_no_half_file(colours: Path, tmp_path: Path) -> None:
+@contextmanager
+def _training(colours: Path, folder: Path, num_lines: int) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A training in another process that has written so many lines of results; the process, and the file."""
     command = [sys.executable, "-m", "saccade", "train", str(colours), "--model", "lenet5", "--epochs", "5000"]
-    own = os.environ | {"SACCADE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, "--project", str(tmp_path / "runs"), "--workers", "1"], env=own, stderr=subprocess.PIPE, text=True
-    )
-    results = tmp_path / "runs" / colours.name / "results.csv"
-    deadline = time.monotonic() + 120
-    while not (results.exists() and results.read_text().count("\n") > 2):
-        assert time.monotonic() < deadline, "the training did not begin"
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    printed = process.communicate(timeout=60)[1]
+    own = os.environ | {"SACCADE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    command += ["--project", str(folder / "runs"), "--workers", "1"]
+    with subprocess.Popen(command, env=own, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            results, deadline = folder / "runs" / colours.name / "results.csv", time.monotonic() + _PATIENCE
+            while not (results.exists() and results.read_text().count("\n") >= num_lines):
+                assert time.monotonic() < deadline, "the training did not begin"
+                assert process.poll() is None
+                time.sleep(0.1)
+            yield process, results
+        finally:
+            process.kill()
+
+
+def test_interrupt_exits_with_130_and_leaves_no_half_file(colours: Path, tmp_path: Path) -> None:
+    with _training(colours, tmp_path, 3) as (process, results):
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "stopped; what was written so far is whole" in printed
     assert not list(tmp_path.rglob("*.partial*"))
@@ -275,18 +286,9 @@ def test_mistake_in_what_learns_leaves_no_run_folder(colours: Path, tmp_path: Pa
 
 
 def test_e04_sigterm_while_training_exits_with_143_and_says_so(colours: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "saccade", "train", str(colours), "--model", "lenet5", "--epochs", "5000"]
-    own = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, "--project", str(tmp_path / "runs"), "--workers", "1"], env=own, stderr=subprocess.PIPE, text=True
-    )
-    results = tmp_path / "runs" / colours.name / "results.csv"
-    deadline = time.monotonic() + 120
-    while not results.exists():
-        assert time.monotonic() < deadline, "the training did not begin"
-        time.sleep(0.1)
-    process.terminate()
-    printed = process.communicate(timeout=60)[1]
+    with _training(colours, tmp_path, 1) as (process, _):
+        process.terminate()
+        printed = process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert "stopped by SIGTERM" in printed
     assert not list(tmp_path.rglob("*.partial*"))

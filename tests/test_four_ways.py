@@ -25,6 +25,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from saccade.api import load
+from saccade.cli import run_command_line
 from saccade.finished import Run
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
@@ -295,8 +296,8 @@ def test_f17_csv_rounds_what_python_says(
 ) -> None:
     rows = tmp_path / "rows.csv"
     paths = [str(path) for path in (*pictures.odd, *pictures.refused)]
-    command = [sys.executable, "-m", "saccade", "predict", str(run.path), *paths, "--device", "cpu", "--top", "2"]
-    subprocess.run([*command, "--output", str(rows)], check=True, capture_output=True, timeout=_PATIENCE)
+    words = ["predict", str(run.path), *paths, "--device", "cpu", "--top", "2", "--output", str(rows)]
+    assert run_command_line(words) == 0
     with rows.open(encoding="utf-8", newline="") as file:
         found = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert len(found) == len(paths)
