@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from saccade.models.weights import save_network
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+Command = Callable[[Sequence[str], Path], str]
+Line = Callable[[str, Path], str]
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,16 +39,20 @@ def _run(arguments: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def _command(line: str, folder: Path) -> str:
-    words = shlex.split(_short(line), comments=True)
-    if words[0] == "saccade":
-        return _run([sys.executable, "-m", *words], folder)
-    assert words[0] == "python", line
-    return _run([sys.executable, *words[1:]], folder)
+@pytest.fixture
+def one(command: Command) -> Line:
+    """Runs a line of a page in a folder, with one epoch of training."""
+
+    def run(line: str, folder: Path) -> str:
+        program, *words = shlex.split(_short(line), comments=True)
+        assert program in ("saccade", "python"), line
+        return command(words, folder) if program == "saccade" else _run([sys.executable, *words], folder)
+
+    return run
 
 
 @pytest.mark.slow
-def test_tutorial_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
+def test_tutorial_runs_from_its_first_command_to_its_last(one: Line, tmp_path: Path) -> None:
     programs = 0
     for language, text in _blocks("tutorial.md"):
         if language == "python" and programs == 0:
@@ -55,7 +62,7 @@ def test_tutorial_runs_from_its_first_command_to_its_last(tmp_path: Path) -> Non
             assert "Prediction" in _run([sys.executable, "-c", _short(text)], tmp_path)
         else:
             for line in text.splitlines():
-                _command(line, tmp_path)
+                one(line, tmp_path)
     assert len(list((tmp_path / "shapes").rglob("*.png"))) == 120
     for name in ("digits/report.html", "shapes/explain", "which/compare.html"):
         assert (tmp_path / "runs" / name).exists(), name
@@ -79,17 +86,17 @@ def scans(colours: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_how_to_pages_about_tables_run_one_after_the_other(scans: Path) -> None:
+def test_how_to_pages_about_tables_run_one_after_the_other(one: Line, scans: Path) -> None:
     for page in ("how-to/own-table.md", "how-to/imbalance.md"):
         for language, text in _blocks(page):
             for line in text.splitlines() if language == "sh" else []:
-                _command(line, scans)
+                one(line, scans)
     assert {path.name for path in (scans / "runs").iterdir()} >= {"scans", "weighted", "sampled"}
 
 
 @pytest.mark.slow
-def test_vgg16_commands_of_exercise_3_with_random_weights_run(shared: Path, tmp_path: Path) -> None:
-    (tmp_path / "cifar10.zip").symlink_to(shared / "data" / "cifar10.zip")
+def test_vgg16_commands_of_exercise_3_with_random_weights_run(one: Line, fewer: Path, tmp_path: Path) -> None:
+    (tmp_path / "cifar10.zip").symlink_to(fewer / "data" / "cifar10.zip")
     script = ROOT / "examples" / "3_three_kinds" / "make_pictures.py"
     own = os.environ | {"SACCADE_SHORT": "1"}
     subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=own, capture_output=True, timeout=300, check=True)
@@ -97,20 +104,20 @@ def test_vgg16_commands_of_exercise_3_with_random_weights_run(shared: Path, tmp_
     blocks = [text for language, text in _blocks("exercises/3-three-kinds.md") if language == "sh" and "vgg16" in text]
     for line in "".join(blocks).replace("\\\n", " ").splitlines():
         added = " --weights vgg16.safetensors --image-size 64 --epochs 1" if line.startswith("saccade train") else ""
-        printed = _command(line + added, tmp_path)
+        printed = one(line + added, tmp_path)
         if line.startswith("saccade models"):
             assert "17,936,515" in printed
             assert "5,581,635" in printed
     assert len(list((tmp_path / "runs").glob("vgg16-*/metrics.json"))) == 3
 
 
-def test_how_to_page_about_interruptions_begins_and_finds_the_run_finished(tmp_path: Path) -> None:
+def test_how_to_page_about_interruptions_begins_and_finds_the_run_finished(one: Line, tmp_path: Path) -> None:
     for language, text in _blocks("how-to/cluster.md"):
         for line in text.splitlines() if language == "sh" else []:
-            _command(line, tmp_path)
+            one(line, tmp_path)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["night"]
     # A job of a queue gives the same command every time: it begins where there is nothing, and finds what is finished.
     again = "saccade train digits --model lenet5 --recipe scratch --epochs 1 --name queue --resume"
     for _ in range(2):
-        _command(again, tmp_path)
+        one(again, tmp_path)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"night", "queue"}
