@@ -26,7 +26,7 @@ saccade train cifar10.zip --model resnet18_cifar --recipe scratch --epochs 5 --s
 saccade train cifar10.zip --model densenet_cifar --recipe scratch --epochs 5 --small-first 16,16,16,20,24 \
   --optimizer muon --learning-rate 0.13 --momentum 0.6 --head-rate 0.5 --schedule triangle --warmup 0.5 \
   --flip 0.5 --flip-turns --shift 0.0625 --whole-pixels --val-share 0.02 --label-smoothing 0.1 --batch-size 500 \
-  --name densenet_cifar
+  --accumulate 4 --name densenet_cifar
 
 # One table: which differences are more than chance, and at what price.
 saccade compare runs/lenet5 runs/alexnet_cifar runs/googlenet_cifar runs/resnet18_cifar runs/densenet_cifar --name family

@@ -24,7 +24,7 @@ family = {
     "alexnet_cifar": {"epochs": 30, "batch_size": 128},
     "googlenet_cifar": muon | {"epochs": 3, "small_first": "16,16,16"},
     "resnet18_cifar": muon | {"epochs": 5, "small_first": "16,16,20,24,28"},
-    "densenet_cifar": muon | {"epochs": 5, "small_first": "16,16,16,20,24"},
+    "densenet_cifar": muon | {"epochs": 5, "small_first": "16,16,16,20,24", "accumulate": 4},  # it keeps every map
 }
 results = []
 for model, own in family.items():
