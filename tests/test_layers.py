@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "keeping": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
     "advice": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "keeping"},
     "headstart": BASE | {"engine", "data", "models", "training", "runs", "evaluation", "keeping"},
+    "network_choice": {"errors", "recipe", "presets", "screen", "data", "models"},
     "resuming": BASE | {"results", "data", "training", "runs"},
     "charge": BASE | {"locking", "training", "runs", "resuming"},
     "jobs": BASE | {"runs", "resuming"},
@@ -45,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "safekeeping": BASE | {"results", "data", "models", "training", "runs", "keeping", "resuming"},
     "pipeline": BASE
     | {"engine", "data", "models", "training", "runs", "evaluation", "keeping", "advice", "headstart", "pictures"}
-    | {"resuming", "charge", "jobs", "safekeeping", "making", "learning"},
+    | {"network_choice", "resuming", "charge", "jobs", "safekeeping", "making", "learning"},
     "plan": BASE | {"advice", "resuming"},
     "compare": BASE | {"models", "training", "runs", "evaluation", "resuming", "pipeline", "plan"},
     "use": {
@@ -152,3 +154,11 @@ def test_nothing_unpickles_but_the_checked_cifar_archive() -> None:
         for name, _ in _imports(path):
             allowed = path.name == "cifar.py"
             assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle", "shelve"} or allowed, path
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_module_is_named_in_the_layout_of_the_design(path: Path) -> None:
+    design = (SOURCE.parent.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    layout = design[design.index("    src/saccade/") : design.index("| part |")]
+    listed_by_folder = path.name == "__init__.py" or path.parent.name == "commands"
+    assert listed_by_folder or path.stem in re.findall(r"\w+", layout), f"docs/design.md, section 2, lacks {path.name}"

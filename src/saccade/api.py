@@ -148,7 +148,8 @@ def train(
         allow_change: let `resume` go on though the recipe or the pictures are no longer the same.
         quiet: say nothing.
         recipe: a preset or a .yaml file; every other argument changes one of its fields (None: as the recipe has it).
-            `saccade train --help` and `saccade.recipe.Recipe` say what each field means.
+            `saccade train --help` and `saccade.recipe.Recipe` say what each field means. Without `model` the size of
+            the pictures decides, without `recipe` the pictures and the network.
         augment_with: any function of a float batch (B, C, H, W) in 0..255 and a torch.Generator that returns a batch
             like it; it changes training batches after the recipe's own augmentation, and no frozen stage is then kept.
         callbacks: asked after every update and every epoch, see `saccade.Callback`.

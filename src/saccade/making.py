@@ -18,6 +18,7 @@ from saccade.growing import check_early_sides, early_sides
 from saccade.keeping import Pixels
 from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec, side_of
+from saccade.models.published import fetching
 from saccade.models.weights import initialise
 from saccade.pictures import Pictures
 from saccade.recipe import Recipe
@@ -56,6 +57,8 @@ def _set_weights(network: Network, recipe: Recipe, shown: Pictures, begun: Begun
         network.normalise.set(*_statistics(shown))
         network.prepare_from(partial(_sample, shown, side_of(network.spec)))
     else:
+        if words := fetching(recipe.model, recipe.weights):
+            screen.say(words)
         for line in initialise(network, recipe.weights).in_words():
             screen.say(line)
 

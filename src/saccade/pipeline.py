@@ -16,7 +16,7 @@ import saccade.advice as advice
 from saccade.charge import Charge
 from saccade.clock import Clock
 from saccade.data.audit import describe_pictures, fingerprint_of, pictures_in_words
-from saccade.data.listing import TEST, TRAIN, VAL
+from saccade.data.listing import TEST, TRAIN, VAL, Listing
 from saccade.data.pack import Pack
 from saccade.engine import keep_memory, make_deterministic, num_cores
 from saccade.evaluation.calibrate import calibration_in_words, certainty_of, with_certainty
@@ -31,6 +31,7 @@ from saccade.learning import Lesson, Own, check_recipe, learn, try_rates
 from saccade.making import best_network, make_network, make_pixels
 from saccade.models.catalogue import find_entry, transfer_of
 from saccade.models.network import Network
+from saccade.network_choice import with_network
 from saccade.pictures import Pictures, list_pictures, pack_pictures, split_pictures
 from saccade.presets import ADVICE, make_recipe
 from saccade.recipe import Recipe
@@ -88,15 +89,19 @@ def train(
             log.say(f"{begun.run.path} is finished: nothing is left to do")
             return begun.run
         begun = charge.take_up(begun)
-        asked, recipe = (begun.recipe, begun.recipe) if begun else (recipe, _resolve_first(recipe))
-        decided(lambda: check_recipe(recipe, own))
-        make_deterministic(recipe.deterministic)
+        asked = begun.recipe if begun else recipe
+        decided(lambda: check_recipe(asked, own))
+        make_deterministic(asked.deterministic)
         keep_memory()
-        device = own_device(recipe.device)
+        device = own_device(asked.device)
 
         source = decided(lambda: source_of(pictures, begun))
         with in_turn():
-            shown = _shown(source, recipe, log)
+            listing = list_pictures(source, asked, log)
+        asked = decided(lambda: with_network(asked, listing, log))
+        recipe = _resolve_first(asked)
+        with in_turn():
+            shown = _shown(listing, recipe, log)
         clock.lap("pictures")
         network = make_network(recipe, shown, device, begun, log)
         recipe = decided(lambda: _advise(asked, recipe, network, shown, log))
@@ -127,11 +132,14 @@ def find_rate(recipe: Recipe, pictures: str | Path, screen: Screen | None = None
         UsageError: the recipe solves its head and has no epochs, so there is no rate to find.
         SaccadeError: of every stage; see errors.py.
     """
-    log, asked, recipe = screen or QuietScreen(), recipe, _resolve_first(recipe)
+    log = screen or QuietScreen()
     check_recipe(recipe, Own())
     make_deterministic(recipe.deterministic)
     keep_memory()
-    shown = _shown(pictures, recipe, log)
+    listing = list_pictures(pictures, recipe, log)
+    asked = with_network(recipe, listing, log)
+    recipe = _resolve_first(asked)
+    shown = _shown(listing, recipe, log)
     network = make_network(recipe, shown, own_device(recipe.device), None, log)
     recipe = _advise(asked, recipe, network, shown, log)
     _freeze(network, recipe, log)
@@ -145,14 +153,13 @@ def pack_ahead(recipe: Recipe, pictures: str | Path, screen: Screen | None = Non
     Raises:
         SaccadeError: of listing and decoding; see errors.py.
     """
-    recipe = _resolve(recipe)
     screen = screen or QuietScreen()
-    return pack_pictures(list_pictures(pictures, recipe, screen), recipe, screen)
+    listing = list_pictures(pictures, recipe, screen)
+    return pack_pictures(listing, _resolve_first(with_network(recipe, listing, screen)), screen)
 
 
-def _shown(source: str | Path, recipe: Recipe, screen: Screen) -> Pictures:
+def _shown(listing: Listing, recipe: Recipe, screen: Screen) -> Pictures:
     """The pictures, decoded, looked at and in their parts: pictures.py."""
-    listing = list_pictures(source, recipe, screen)
     return split_pictures(listing, pack_pictures(listing, recipe, screen), recipe, screen)
 
 

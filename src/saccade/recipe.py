@@ -27,6 +27,8 @@ Sampling = Literal["plain", "balanced"]
 Metric = Literal["val_loss", "val_accuracy"]
 Looks = Literal["none", "flip", "shifts"]
 
+AUTO = "auto"  # as the network's name: network_choice.py chooses
+
 # How far each strength goes: flip probability, shift (share of the side), rotation (degrees), zoom (share), colours
 # (shares), probability of erasing. "light" is safe for pictures whose left and right differ, such as digits and text.
 _STILL = {"flip": 0.0, "shift": 0.0, "rotation": 0.0, "zoom": 0.0}
@@ -54,7 +56,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     recipe: str = Field("scratch", description="the preset this began as")
-    model: str = Field("lenet5", description="a network of the catalogue; `saccade models` lists them")
+    model: str = Field(
+        AUTO, description="a network of the catalogue, `saccade models` lists them; auto: by the size of the pictures"
+    )
     weights: str = Field(
         "none", description="start from: none (random), default (published), a published set's NAME, or a FILE"
     )

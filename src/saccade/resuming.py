@@ -18,7 +18,7 @@ import numpy.typing as npt
 from saccade.data.pack import Pack
 from saccade.errors import UsageError
 from saccade.presets import ADVICE, make_recipe
-from saccade.recipe import STRENGTHS, Recipe
+from saccade.recipe import AUTO, STRENGTHS, Recipe
 from saccade.results import cut_rows
 from saccade.runs import RunFolder
 from saccade.screen import Screen
@@ -157,8 +157,10 @@ def _is_of(run: RunFolder, pictures: str) -> bool:
 
 def _now(run: RunFolder, asked: Recipe, resolve: Callable[[Recipe], Recipe], pictures: str | None) -> Recipe:
     """The recipe that a command asks an existing run to have."""
-    fields = {field: getattr(asked, field) for field in asked.model_fields_set - {"recipe"}}
     begun = run.recipe
+    if asked.model == AUTO:  # the network and its size that were chosen then
+        asked = asked.model_copy(update={"model": begun.model, "image_size": asked.image_size or begun.image_size})
+    fields = {field: getattr(asked, field) for field in asked.model_fields_set - {"recipe"}}
     if asked.recipe != ADVICE:
         return resolve(asked)
     if pictures is not None:  # the same command again: advice would choose the same again

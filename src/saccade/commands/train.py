@@ -47,7 +47,9 @@ def train(**given: Any) -> None:
     shards, or a word: digits, which is always there, or mnist, fashion-mnist,
     cifar10, cifar100, fetched once or read from --data-dir.
 
-    Without --recipe the pictures and the network decide, and it says why.
+    No flag is needed. Without --model the size of the pictures decides:
+    lenet5 up to 40 pixels, else resnet18. Without --recipe the pictures and
+    the network decide. It says what was chosen, and why.
 
     Examples:
 

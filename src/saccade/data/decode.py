@@ -150,6 +150,22 @@ def decode(data: bytes, name: str, rules: DecodeRules, least_side: int | None = 
     return decoded
 
 
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) as stored, from the first bytes alone; `decode` may still refuse the picture.
+
+    Raises:
+        PictureError: this is no picture that is accepted.
+    """
+    picture_format = accepted_format(data, name)
+    if size := canvas_size(data, picture_format):
+        return size
+    try:
+        with held_warnings():
+            return _PLUGINS[picture_format](io.BytesIO(data)).size
+    except Exception as error:  # Pillow's plugins raise nearly every kind there is
+        raise refusal(error, data, picture_format, name) from error
+
+
 def _decode_known(data: bytes, picture_format: str, rules: DecodeRules, least_side: int | None = None) -> Decoded:
     _check_pixels(canvas_size(data, picture_format), rules)
     codes: list[str] = []

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saccade.errors import WeightsError
 from saccade.models.network import Network
-from saccade.models.recognise import recognise
+from saccade.models.recognise import recognise_in_words
 from saccade.models.tensor_files import Outline, StoredTensors
 
 _NAMES_SHOWN = 4
@@ -226,7 +226,7 @@ def _refuse_misfits(network: Network, found: StoredTensors, naming: Naming, matc
     if not parts:
         return
     spec = network.spec
-    looks_like = found.looks_like or recognise(found)
+    looks_like = found.looks_like or recognise_in_words(found)
     identity = f"file: {looks_like}; now: {spec.model}, {spec.num_classes} classes; " if looks_like else ""
     raise WeightsError(
         f"these weights do not belong to {spec.model}: {identity}{'; '.join(parts)}",

@@ -18,6 +18,7 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
 
 import torch
 
@@ -101,6 +102,11 @@ def published_sets(model: str) -> tuple[PublishedWeights, ...]:
     return tuple(_facts(model, member, is_default=member is enum.DEFAULT) for member in enum)
 
 
+def default_set(model: str) -> PublishedWeights:
+    """What `--weights default` takes; StopIteration where nothing is published."""
+    return next(published for published in published_sets(model) if published.is_default)
+
+
 def imagenet_class_names() -> tuple[str, ...]:
     """The 1000 classes in the order of a published network's outputs."""
     return next(published.class_names for published in published_sets("resnet18"))
@@ -159,7 +165,7 @@ def fetch(published: PublishedWeights) -> Path:
     Raises:
         ResourceError: it is not there and cannot be had; the message says which file to put where.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / published.file_name
+    path = _place_of(published)
     damaged = path.is_file() and not has_checksum(path, published.checksum)
     if path.is_file() and not damaged:
         return path
@@ -169,8 +175,27 @@ def fetch(published: PublishedWeights) -> Path:
             # Into a file of another name, which gets this one when its checksum is right.
             torch.hub.download_url_to_file(published.url, str(path), published.checksum, progress=False)
     except (OSError, HTTPException, RuntimeError) as error:
-        raise _unreachable(published, path, error, damaged=damaged) from None
+        raise _unreachable(published, path, why_failed(error), damaged=damaged) from None
     return path
+
+
+def why_failed(error: Exception) -> str:
+    """What kept a file from being fetched, without the words around it: `Name or service not known`."""
+    reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    return (isinstance(reason, OSError) and reason.strerror) or str(reason)
+
+
+def fetching(model: str, weights: str) -> str | None:
+    """What is about to be downloaded for this choice of weights, in words; None where nothing is."""
+    for published in published_sets(model):
+        if weights == published.name or (weights == "default" and published.is_default):
+            path = _place_of(published)
+            return None if path.is_file() else f"fetching {published.in_words()} into {path.parent}"
+    return None
+
+
+def _place_of(published: PublishedWeights) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / published.file_name
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
@@ -192,10 +217,10 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _unreachable(published: PublishedWeights, path: Path, error: Exception, *, damaged: bool) -> ResourceError:
+def _unreachable(published: PublishedWeights, path: Path, why: str, *, damaged: bool) -> ResourceError:
     in_cache = "; the file in the cache is damaged (its checksum is wrong) and was not used" if damaged else ""
     return ResourceError(
-        f"{published.in_words()} could not be downloaded: {error}{in_cache}",
+        f"{published.in_words()} could not be downloaded: {why}{in_cache}",
         where=published.url,
         remedy=f"with a network elsewhere, put the file {path.name} into the folder {path.parent}; "
         "or start without it: --weights none, or --weights FILE",

@@ -16,15 +16,26 @@ _BESIDE_STAGES = ("normalise.", "head.", "auxiliary.", "fc.", "classifier.", "au
 
 
 def recognise(found: StoredTensors) -> str | None:
-    """`resnet50, 10 classes`, or None when no network of the catalogue has just these stages.
+    """The name of a network, or None when no network of the catalogue has just these stages.
 
-    It builds the networks without their numbers, which takes some two seconds in all: this is for error messages.
+    It builds the networks without their numbers, which takes some two seconds in all.
     """
+    told = _told(found)
+    return told and told[0].name
+
+
+def recognise_in_words(found: StoredTensors) -> str | None:
+    """`resnet50, 10 classes`, or None likewise."""
+    told = _told(found)
+    return told and f"{told[0].name}, {_num_classes(found, told[1])}"
+
+
+def _told(found: StoredTensors) -> tuple[Entry, Callable[[str], str]] | None:
     for entry in CATALOGUE.values():
         stages = _stages(entry)
         for their_name in _namings(entry):
             if _has_just({their_name(name): shape for name, shape in stages.items()}, found):
-                return f"{entry.name}, {_num_classes(found, their_name)}"
+                return entry, their_name
     return None
 
 

@@ -34,6 +34,7 @@ from saccade.models.published import (
     published_sets,
     torchvision_naming,
 )
+from saccade.models.recognise import recognise
 from saccade.models.shapes_only import ShapesOnly
 from saccade.models.tensor_files import StoredTensors, first_bytes, open_safetensors, open_tensors
 from saccade.models.timm import TimmNetwork
@@ -194,6 +195,18 @@ def initialise(network: Network, weights: str) -> LoadReport:
         if path.name == known.file_name and has_checksum(path, known.checksum):
             return _load_published(network, path, known)
     return _load_stored(network, open_tensors(path))
+
+
+def network_of(path: Path) -> str | None:
+    """The network of the catalogue that a file of weights belongs to; None where that cannot be told.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    if first_bytes(path).startswith(HDF5_SIGNATURE):
+        return None
+    found = open_tensors(path)
+    return _read_card(found).spec.model if "saccade" in found.metadata else recognise(found)
 
 
 def _is_own_file(weights: str) -> bool:
