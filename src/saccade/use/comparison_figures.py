@@ -75,7 +75,8 @@ def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
     if max(values) > 10 * min(values):
         axes.set_xscale("log")
         axes.set_xlim(min(values) / 1.6, max(values) * 1.9)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # Over more than two decades numbers at 2 and 5 would run into each other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 60 * min(values) else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         room = 0.1 * (max(values) - min(values)) or 0.5 * max(values)

@@ -88,10 +88,7 @@ def render_comparison(folder: Path) -> str:
     plan = _read(folder / PLAN) if (folder / PLAN).exists() else {}
     try:
         homes = found.get("folders", {})
-        places = tuple(
-            _place(folder, rank, values, homes)
-            for rank, values in enumerate(found["standings"], start=1)
-        )
+        places = tuple(_place(folder, rank, values, homes) for rank, values in enumerate(found["standings"], start=1))
         ranks = {place.values["label"]: place.rank for place in places}
         curves = sorted(found.get("learning_curves", []), key=lambda curve: ranks.get(curve["label"], len(ranks)))
         about = _about(folder)

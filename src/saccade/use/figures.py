@@ -174,5 +174,5 @@ def _dress(axes: Axes, quantity: Quantity) -> None:
     if quantity == "loss":
         axes.set_ylim(0, 1.08 * high if 0 < high < math.inf else 1)  # a training that broke down still has a figure
     else:
-        axes.set_ylim(max(0.0, low - 0.03), min(1.0, high + 0.03))
+        axes.set_ylim(max(0.0, low - 0.03), min(1.01, high + 0.03))  # a line at 100 % is not cut through its middle
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")

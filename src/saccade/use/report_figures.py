@@ -30,7 +30,10 @@ def rate_curve(results: Results) -> Figure:
     dress(axes, "Learning rate", ("epoch", ""))
     axes.set_ylim(0, 1.08 * max(rates) or 1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:.2g}")
+    # As decimals: 5e-05 beside 0.0001 is read as the larger one.
+    axes.yaxis.set_major_formatter(
+        lambda rate, _: np.format_float_positional(rate, precision=2, fractional=False, trim="-")
+    )
     return figure
 
 
