@@ -99,6 +99,21 @@ def test_comparison_as_table_file_and_json_agree(compared: Compared, tmp_path: P
     assert "always saying the biggest class" in text
 
 
+def test_comparison_in_a_narrow_terminal_keeps_accuracy_and_interval(compared: Compared) -> None:
+    wide, narrow = comparison_in_words(compared.comparison), comparison_in_words(compared.comparison, 60)
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+    for standing in compared.comparison.standings:
+        low, high = standing.interval
+        line = next(line for line in narrow.splitlines() if line.startswith(standing.label))
+        assert line.split()[len(standing.label.split()) :][:4] == [
+            f"{standing.accuracy:.1%}",
+            f"{low:.1%}",
+            "to",
+            f"{high:.1%}",
+        ]
+    assert comparison_in_words(compared.comparison, 1000) == wide
+
+
 def test_comparison_packs_and_looks_once(pictures: Path, tmp_path: Path) -> None:
     compare(_plan(), pictures, Place(tmp_path))
     logs = [run.log_path.read_text(encoding="utf-8") for run in map(RunFolder, tmp_path.glob("*/*-seed0"))]

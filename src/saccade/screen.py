@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -44,6 +45,12 @@ class QuietScreen:
         yield lambda done, words: None
 
 
+def in_lines(text: str, width: int) -> str:
+    """The text in lines that end between words; a path that is longer than a line stays whole, to be copied."""
+    whole = (textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
+    return "\n".join("\n".join(lines) for lines in whole)
+
+
 class RichScreen:
     """A terminal (or a notebook, or a log file: without a terminal no bars are drawn)."""
 
@@ -54,11 +61,16 @@ class RichScreen:
 
     def say(self, text: str) -> None:
         """A plain line."""
-        self.console.print(text, markup=False)
+        self._print(text)
 
     def warn(self, text: str) -> None:
         """A yellow line."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False)
+        self._print(f"warning: {text}", style="yellow")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        if self.console.is_terminal and not self.console.is_jupyter:
+            text = in_lines(text, self.console.width)
+        self.console.print(text, style=style, markup=False)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
@@ -68,12 +80,13 @@ class RichScreen:
                 yield show
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),  # the bar gives way
             TextColumn("{task.fields[words]}", markup=False),
         )
         shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)

@@ -129,6 +129,26 @@ def test_tables_hold_every_part(run: RunFolder, capsys: Captured) -> None:
         assert words in printed
 
 
+def test_tables_fit_a_terminal_of_eighty_characters(
+    run: RunFolder, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Run(run).evaluate(device="cpu")
+    print_evidence(found)
+    wide = capsys.readouterr().out
+    for name, value in {"TTY_COMPATIBLE": "1", "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    print_evidence(found)
+    narrow = capsys.readouterr().out
+    assert max(map(len, wide.splitlines())) > 100
+    assert max(map(len, narrow.splitlines())) <= 80
+    for row in found.classes:  # nothing but the intervals of the areas is left out
+        [first, second] = [line.split() for line in narrow.splitlines() if line.startswith(row.name)][:2]
+        assert first[1] == f"{row.precision.value:.1%}"
+        assert first[-1] == f"{row.support:,}"
+        assert second[1] == f"{row.f1.value:.1%}"
+        assert second[-1] == f"{row.average_precision:.4f}"
+
+
 def test_classes_that_no_picture_shows_are_said(run: RunFolder, mixed: Path, tmp_path: Path, capsys: Captured) -> None:
     shutil.copytree(mixed / "train" / "red", tmp_path / "some" / "red")
     shutil.copytree(mixed / "train" / "green", tmp_path / "some" / "green")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torchvision.models import ResNet50_Weights
 
+from saccade.models.catalogue import CATALOGUE
 from saccade.models.published import published_sets
-from saccade.use.tables import published_in_words
+from saccade.models.summary import catalogue_rows
+from saccade.use.tables import catalogue_in_words, published_in_words
 
 
 def test_published_weights_are_listed_with_accuracy_size_and_licence() -> None:
@@ -28,3 +30,14 @@ def test_default_of_the_published_weights_is_marked() -> None:
 
 def test_network_without_published_weights_says_so() -> None:
     assert published_in_words(published_sets("lenet5")) == "published weights: none"
+
+
+def test_catalogue_in_a_narrow_terminal_leaves_its_last_columns_out_and_says_so() -> None:
+    rows = catalogue_rows("vgg*")
+    lines = catalogue_in_words(rows, 80).splitlines()
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    assert table[0].split() == ["network", "parameters", "multiply-adds", "pictures", "year", "weights"]
+    assert [line.split()[0] for line in table[1:]] == [name for name in CATALOGUE if name.startswith("vgg")]
+    assert "idea and paper: in a wider terminal, or with --json" in lines
+    assert catalogue_in_words(rows, 1000) == catalogue_in_words(rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saccade.commands.judge import write_pages
-from saccade.commands.terminal import screen_for
+from saccade.commands.terminal import screen_for, terminal_width
 from saccade.errors import UsageError
 from saccade.recipe import Recipe
 
@@ -113,7 +113,7 @@ def _print(compared: Compared, given: dict[str, Any]) -> None:
         about = compared.comparison.to_json() | {"folder": str(compared.folder), "learning_curves": curves}
         print(json.dumps(about))
         return
-    print(comparison_in_words(compared.comparison))
+    print(comparison_in_words(compared.comparison, terminal_width()))
     for curve in compared.curves:
         print(f"\n{curve.in_words()}")
     screen.say(f"page: {page}")
@@ -149,7 +149,7 @@ class _Live(AbstractContextManager["_Live"]):
 
         line = f"{progress.done} of {progress.total} runs done; {progress.now}"
         if self._live is not None:
-            table = [] if progress.so_far is None else [comparison_table(progress.so_far)]
+            table = [] if progress.so_far is None else [comparison_table(progress.so_far, self._screen.console.width)]
             self._live.update(Group(*table, Text(line)), refresh=True)
         elif progress.done != self._done:
             self._done = progress.done

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from saccade.commands.terminal import terminal_width
 from saccade.errors import UsageError
 from saccade.flags import AsJson, Debug
 from saccade.recipe import Recipe
@@ -57,4 +58,4 @@ def models(
     if as_json:
         print(json.dumps([row.to_json() for row in timms or rows]))
     else:
-        print(timm_in_words(timms) if timm else catalogue_in_words(rows))
+        print(timm_in_words(timms) if timm else catalogue_in_words(rows, terminal_width()))

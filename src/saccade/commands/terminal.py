@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,11 @@ def screen_for(quiet: bool) -> Screen:
     from saccade.screen import QuietScreen, RichScreen
 
     return QuietScreen() if quiet else RichScreen()
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal that is written to; None where that is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def check_output(output: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import StringIO
+from itertools import accumulate
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from saccade.data.cells import write_csv
 from saccade.evaluation.standings import Comparison, Standing
+from saccade.screen import in_lines
 
 _HEADER: tuple[str, ...] = (
     "label",
@@ -24,25 +26,30 @@ _HEADER: tuple[str, ...] = (
     "seconds",
 )
 _HEADER += ("megabytes", "pictures_per_second", "runs")
+_TITLES: tuple[str, ...] = ("", "accuracy", "95 % interval", "behind the best", "chance?")
+_TITLES += ("learns", "seconds", "MB", "pictures/s")
+_NEEDED = 3  # columns that stay in the narrowest terminal
 _WIDEST = 132
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """The standings, the best first."""
+def comparison_table(comparison: Comparison, width: int = _WIDEST) -> Table:
+    """The standings, the best first; the last columns are left out where a line of so many characters has no room."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for title in ("accuracy", "95 % interval", "behind the best", "chance?", "learns", "seconds", "MB", "pictures/s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for standing in comparison.standings:
-        table.add_row(*_cells(standing))
+    rows = [_TITLES, *map(_cells, comparison.standings)]
+    ends = list(accumulate(2 + max(map(len, column)) for column in zip(*rows, strict=True)))
+    num = max(_NEEDED, sum(end - 2 <= width for end in ends))
+    for number, title in enumerate(_TITLES[:num]):
+        table.add_column(title, justify="right" if number else "left", no_wrap=number > 0)
+    for row in rows[1:]:
+        table.add_row(*row[:num])
     return table
 
 
-def comparison_in_words(comparison: Comparison) -> str:
-    """The table and what it says, as text."""
+def comparison_in_words(comparison: Comparison, width: int | None = None) -> str:
+    """The table and what it says, as text; lines of so many characters where a terminal has them."""
     text = StringIO()
     console = Console(file=text, width=_WIDEST, highlight=False, no_color=True, markup=False)
-    console.print(comparison_table(comparison))
+    console.print(comparison_table(comparison, width or _WIDEST))
     numbers = sorted({each.num_seeds for each in comparison.standings})
     seeds = f", {seeds_in_words(numbers)} seeds each" if numbers[-1] > 1 else ""
     lines = [
@@ -57,7 +64,7 @@ def comparison_in_words(comparison: Comparison) -> str:
         lines.append("Two seeds tell little about how much seeds matter, so intervals are wide: three or more pay.")
     if numbers[0] == 1 < numbers[-1]:
         lines.append("What has one seed is judged as that very network: what its seed did is in no interval.")
-    return "\n".join(lines)
+    return "\n".join(in_lines(line, width) if width and len(line) > width else line for line in lines)
 
 
 def seeds_in_words(numbers: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -15,27 +15,36 @@ from saccade.evaluation.classwise import Share
 from saccade.evaluation.evidence import Evidence
 from saccade.evaluation.slices import Slice
 from saccade.metrics import Interval, wilson
+from saccade.screen import in_lines
 
 _WIDEST_WITH_SHARES, _WIDEST_MATRIX = 10, 20  # classes
 _MOST_CLASSES = 100
 _MOST_PAIRS = 10
+_CLASS_COLUMNS = (
+    *("class", "precision", "", "recall", "", "F1", ""),
+    *("ROC area", "", "avg precision", "", "pictures"),
+)
+_NARROW = (0, 1, 2, 3, 4, 11), (0, 5, 6, 7, 9)  # of those columns, in two tables
 _WIDTH = 10_000  # characters: nothing is cut off, a terminal wraps what is too long for it
 
 
 def print_evidence(found: Evidence) -> None:
-    """Print all of it on stdout."""
-    console = Console(width=_WIDTH, highlight=False)
-    for part in _parts(found):
-        console.print(part)
+    """Print all of it on stdout; in a narrow terminal wide tables are cut in two, or have fewer numbers in a cell."""
+    terminal = Console(highlight=False)
+    width = terminal.width if terminal.is_terminal else _WIDTH
+    console = Console(width=_WIDTH, height=_WIDTH, highlight=False)
+    for part in _parts(found, lambda table: console.measure(table).maximum <= width):
+        console.print(Text(in_lines(part.plain, width), part.style) if isinstance(part, Text) else part)
 
 
-def _parts(found: Evidence) -> Iterator[RenderableType]:
+def _parts(found: Evidence, fits: Callable[[Table], bool]) -> Iterator[RenderableType]:
     for line in _summary(found):
         yield Text(line)
     if len(found.class_names) <= _MOST_CLASSES:
-        yield from _titled("by class (in brackets: 95 % intervals, those of shares in percent)", _classes(found))
+        yield from _by_class(found, fits)
     if len(found.class_names) <= _WIDEST_MATRIX:
-        yield from _titled("confusion matrix (row: true class, column: predicted)", _matrix(found))
+        shares = len(found.class_names) <= _WIDEST_WITH_SHARES and fits(_matrix(found, with_shares=True))
+        yield from _titled("confusion matrix (row: true class, column: predicted)", _matrix(found, with_shares=shares))
     if found.confused and len(found.class_names) > 2:
         yield from _titled("most confused", _pairs(found))
     yield Text("\ncalibration", style="bold")
@@ -73,24 +82,36 @@ def _summary(found: Evidence) -> Iterator[str]:
         yield f"no picture shows: {_few(found.missing)}; the averages over all classes count them as nothing right"
 
 
-def _classes(found: Evidence) -> Table:
-    table = _table(["class", "precision", "", "recall", "", "F1", "", "ROC area", "", "avg precision", "", "pictures"])
+def _by_class(found: Evidence, fits: Callable[[Table], bool]) -> Iterator[RenderableType]:
+    whole = _classes(found, range(len(_CLASS_COLUMNS)))
+    yield Text("\nby class (in brackets: 95 % intervals, those of shares in percent)", style="bold")
+    if fits(whole):
+        yield whole
+        return
+    for columns in _NARROW:
+        yield _classes(found, columns)
+    yield Text("intervals of the areas: in a wider terminal, or with --json")
+
+
+def _classes(found: Evidence, columns: Sequence[int]) -> Table:
+    table = _table([_CLASS_COLUMNS[column] for column in columns])
     for row in found.classes:
         cells = [cell for share in (row.precision, row.recall, row.f1) for cell in _share(share)]
         roc = _number(row.roc_auc), _area_between(row.roc_interval)
         precise = _number(row.average_precision), _area_between(row.precision_interval)
-        table.add_row(Text(row.name), *cells, *roc, *precise, f"{row.support:,}")
+        whole: list[Text | str] = [Text(row.name), *cells, *roc, *precise, f"{row.support:,}"]
+        table.add_row(*(whole[column] for column in columns))
     table.add_section()
     for average in found.averages:
         cells = [cell for value in average[1:4] for cell in (f"{value:.1%}", "")]
-        table.add_row(Text(f"{average.name} avg"), *cells, *[""] * 4, f"{average.support:,}")
+        whole = [Text(f"{average.name} avg"), *cells, *[""] * 4, f"{average.support:,}"]
+        table.add_row(*(whole[column] for column in columns))
     return table
 
 
-def _matrix(found: Evidence) -> Table:
+def _matrix(found: Evidence, *, with_shares: bool) -> Table:
     counts, names = found.confusion.tolist(), found.class_names
     table = _table(["", *names])
-    with_shares = len(names) <= _WIDEST_WITH_SHARES
     for index, (name, row) in enumerate(zip(names, counts, strict=True)):
         shown = [_cell(count, sum(row) if with_shares else 0) for count in row]
         styles = ["bold" if index == column else "dim" if count == 0 else "" for column, count in enumerate(row)]

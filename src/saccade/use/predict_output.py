@@ -58,7 +58,8 @@ class Summary:
 
     def in_words(self) -> str:
         """A sentence: how many were named, and why the others were not."""
-        words = f"{self.num_pictures:,} pictures: {self.num_named - self.num_unsure:,} named"
+        word = "picture" if self.num_pictures == 1 else "pictures"
+        words = f"{self.num_pictures:,} {word}: {self.num_named - self.num_unsure:,} named"
         if self.num_unsure:
             words += f", {self.num_unsure:,} not sure"
         if self.reasons:

@@ -65,8 +65,13 @@ def published_in_words(sets: Sequence[PublishedWeights]) -> str:
     return "\n".join([*lines, *(f"  licence: {licence}" for licence in sorted({one.licence for one in sets}))])
 
 
-def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:
-    """A line per network, and what the columns mean."""
+def catalogue_in_words(rows: Sequence[CatalogueRow], width: int | None = None) -> str:
+    """A line per network, and what the columns mean.
+
+    Args:
+        rows: the networks.
+        width: characters of a line; the last columns are left out where they do not fit. None for any number.
+    """
     cells = [["network", "parameters", "multiply-adds", "pictures", "year", "weights", "idea", "paper"]]
     for row in rows:
         size = f"{row.image_size}×{row.image_size}×{row.in_channels}"
@@ -74,8 +79,14 @@ def catalogue_in_words(rows: Sequence[CatalogueRow]) -> str:
         costs = [f"{row.parameters:,}", f"{row.multiply_adds:,}", size, str(row.year), weights]
         cells.append([row.name, *costs, row.idea, row.source.removeprefix("https://")])
     licences = sorted({row.weights.licence for row in rows if row.weights})
-    terms = [f"weights: top-1 accuracy of --weights default on ImageNet, as published. {'; '.join(licences)}"]
-    lines = [aligned(cells, left=1, right_words=2), "", *(terms if licences else [])]
+    weights = f"weights: top-1 accuracy of --weights default on ImageNet, as published. {'; '.join(licences)}"
+    terms, left_out, num_words = [weights] if licences else [], list[str](), 2
+    while width is not None and num_words and _width(cells) > width:
+        num_words, left_out = num_words - 1, [cells[0][-1], *left_out]
+        cells = [row[:-1] for row in cells]
+    if left_out:
+        terms.insert(0, f"{' and '.join(left_out)}: in a wider terminal, or with --json")
+    lines = [aligned(cells, left=1, right_words=num_words), "", *terms]
     return "\n".join([*lines, "The layers of one: saccade models NAME   timm's networks: saccade models --timm"])
 
 
@@ -97,8 +108,7 @@ def _matrix(found: Evaluation) -> str:
 
 def aligned(cells: Sequence[Sequence[str]], *, left: int, right_words: int = 0) -> str:
     """Columns two spaces apart; the first `left` and the last `right_words` are words and stand left, numbers right."""
-    num = len(cells[0])
-    widths = [max(len(row[column]) for row in cells) for column in range(num)]
+    num, widths = len(cells[0]), _widths(cells)
     lines = (
         "  ".join(
             cell.ljust(width) if column < left or column >= num - right_words else cell.rjust(width)
@@ -107,3 +117,11 @@ def aligned(cells: Sequence[Sequence[str]], *, left: int, right_words: int = 0) 
         for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _width(cells: Sequence[Sequence[str]]) -> int:
+    return sum(_widths(cells)) + 2 * (len(cells[0]) - 1)
