@@ -84,6 +84,7 @@ def test_doctor_of_labels_learned_by_heart_says_overfitting(tmp_path: Path) -> N
     last = run.results[-1]
     assert last["train_accuracy"] > 0.95
     evidence = complaints(run)["Overfitting"].evidence
+    assert "(--model resnet18 --recipe finetune)" in complaints(run)["Overfitting"].remedy, "lenet5 has no weights"
     assert f"{last['train_accuracy']:.1%}" in evidence
     assert f"{last['val_accuracy']:.1%}" in evidence
 

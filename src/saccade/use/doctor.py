@@ -14,6 +14,8 @@ from scipy.stats import fisher_exact
 
 from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.metrics import wilson
+from saccade.models.catalogue import find_entry
+from saccade.models.timm import PREFIX as TIMM
 from saccade.recipe import Recipe
 from saccade.use.batch_norm import Drift
 
@@ -218,7 +220,8 @@ def _against_overfitting(recipe: Recipe) -> str:
     elif recipe.augment == "standard":
         ways.append("stronger random changes (--augment strong)")
     if recipe.weights == "none":
-        ways.append("pretrained weights (--weights default --recipe finetune)")
+        has_some = recipe.model.startswith(TIMM) or find_entry(recipe.model).torchvision_name is not None
+        ways.append(f"pretrained weights ({'' if has_some else '--model resnet18 '}--recipe finetune)")
     elif recipe.train != "head":
         ways.append("fewer stages that learn (--train last or head)")
     return ", ".join([*ways, "or fewer epochs"])
