@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
-import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import saccade
 from saccade.cli import run_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +30,19 @@ WHERE = {
     "resnet18_tiny64.safetensors": "weights/resnet18_tiny64.safetensors",
 }
 WITH_FEWEST = ("2_alexnet", "5_family")  # their networks are large
-CALLED = ("dog.4101.jpg", "dog.4102.jpg", "dog.4103.jpg")
-NUM_DIGITS = 3000  # of MNIST to learn from
+# What makes a training cheaper and no command another one: 4096 units after 4096 are most of AlexNet's weights, which
+# are written often; the fastest mode is found by timing every network in each; one seed shows what three do; the
+# activations of a DenseNet for 500 pictures take many gigabytes.
+PLAIN: dict[str, object] = {"precision": "float32", "layout": "channels_last", "compile": "off"}
+LIGHTER: dict[tuple[str, str], dict[str, object]] = {
+    ("2_alexnet", "train"): {"head": "64", "image_size": 67} | PLAIN,
+    ("2_alexnet", "compare"): {"head": "64", "image_size": 67} | PLAIN,
+    ("3_three_kinds", "train"): PLAIN,
+    ("3_three_kinds", "compare"): {"seeds": 1} | PLAIN,
+    ("4_cats_and_dogs", "train"): PLAIN,
+    ("4_cats_and_dogs", "compare"): PLAIN,
+    ("5_family", "train"): {"batch_size": 50, "fraction": 0.5} | PLAIN,
+}
 FIELDS = {"name", "command", "seed", "n", "machine", "versions", "date", "seconds", "values"}
 MOST_LINES, MOST_BYTES, MOST_BYTES_TOGETHER = 40, 200_000, 1_000_000
 
@@ -51,49 +64,14 @@ def _script(name: str) -> Path:
     return ROOT / "examples" / name / f"{name.partition('_')[2]}.py"
 
 
-@pytest.fixture(scope="module")
-def fewer(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures and weights as a user would have them, but fewer pictures: all would take an hour."""
-    for source in WHERE.values():
-        if not (shared / source).exists():
-            pytest.skip(f"needs {source}")
-    folder = tmp_path_factory.mktemp("fewer")
-    _take_some(shared / WHERE["cifar10.zip"], folder / "cifar10.zip", 20)
-    _take_some(shared / WHERE["cifar10.zip"], folder / "cifar10-few.zip", 100)
-    _take_some(shared / WHERE["cats_and_dogs_small.zip"], folder / "cats_and_dogs_small.zip", 4)
-    (folder / "resnet18_tiny64.safetensors").symlink_to(shared / WHERE["resnet18_tiny64.safetensors"])
-    (folder / "mnist").mkdir()
-    for path in (shared / WHERE["mnist"]).glob("*.gz"):
-        _take_first(path, folder / "mnist" / path.name)
-    return folder
-
-
 @pytest.fixture
 def place(fewer: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A folder with those, where an exercise can run."""
-    for name in WHERE:
+    """Fewer pictures and the weights as a user would have them, in a folder where an exercise can run."""
+    for name, source in WHERE.items():
         few = name == "cifar10.zip" and request.getfixturevalue("name") in WITH_FEWEST
-        (tmp_path / name).symlink_to(fewer / ("cifar10-few.zip" if few else name))
+        (tmp_path / name).symlink_to(fewer / (source.replace("cifar10", "cifar10-few") if few else source))
     (tmp_path / "examples").symlink_to(ROOT / "examples")  # as seen from the checkout
     return tmp_path
-
-
-def _take_some(archive: Path, target: Path, step: int) -> None:
-    """Every so many pictures of a zip, and those that an exercise calls by their names."""
-    with zipfile.ZipFile(archive) as whole, zipfile.ZipFile(target, "w") as some:
-        names = sorted(name for name in whole.namelist() if not name.endswith("/"))
-        for name in sorted({*names[::step], *(name for name in names if name.endswith(CALLED))}):
-            some.writestr(name, whole.read(name))
-
-
-def _take_first(path: Path, target: Path) -> None:
-    """The first pictures or labels of one of MNIST's files to learn from; the test files as they are."""
-    content = gzip.decompress(path.read_bytes())
-    if path.name.startswith("train"):
-        header, size = (16, 784) if "images" in path.name else (8, 1)
-        count = NUM_DIGITS.to_bytes(4, "big")
-        content = content[:4] + count + content[8:header] + content[header : header + NUM_DIGITS * size]
-    target.write_bytes(gzip.compress(content, 1))
 
 
 def _run(arguments: list[str], folder: Path) -> str:
@@ -124,19 +102,58 @@ def _command(line: str) -> str:
     return match[1] if match else ""
 
 
+def _lighten(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the trainings and comparisons of a script what LIGHTER says."""
+    train, compare = saccade.train, saccade.compare
+
+    def lighter_train(*words: Any, **named: Any) -> object:
+        return train(*words, **(named | LIGHTER.get((name, "train"), {})))
+
+    def lighter_compare(*words: Any, changes: dict[str, object], **named: Any) -> object:
+        fields = dict(LIGHTER.get((name, "compare"), {}))
+        seeds = {"seeds": fields.pop("seeds")} if "seeds" in fields else {}
+        return compare(*words, changes=changes | fields, **(named | seeds))
+
+    monkeypatch.setattr(saccade, "train", lighter_train)
+    monkeypatch.setattr(saccade, "compare", lighter_compare)
+
+
+def _flags(fields: Mapping[str, object]) -> list[str]:
+    return [word for field, value in fields.items() for word in (f"--{field.replace('_', '-')}", str(value))]
+
+
+def _parts(script: str) -> list[str]:
+    """Commands of saccade, a line each, and what stands between them."""
+    return [part for part in re.split(r"^(saccade .*)\n?", script, flags=re.MULTILINE) if part.strip()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_script_of_an_exercise_with_short_settings_runs_and_draws(name: str, place: Path) -> None:
-    _run([sys.executable, str(_script(name))], place)
+def test_script_of_an_exercise_with_short_settings_runs_and_draws(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("SACCADE_SHORT", "1")
+    monkeypatch.syspath_prepend(_script(name).parent)
+    monkeypatch.delitem(sys.modules, "drawing", raising=False)  # every exercise has its own
+    _lighten(name, monkeypatch)
+    runpy.run_path(str(_script(name)), run_name="__main__")
     assert list((place / "runs").iterdir())
     assert list((place / "figures").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_commands_of_an_exercise_with_short_settings_run(name: str, place: Path) -> None:
+def test_commands_of_an_exercise_with_short_settings_run(
+    name: str, command: Callable[[Sequence[str], Path], str], place: Path
+) -> None:
     commands = (ROOT / "examples" / name / "commands.sh").read_text(encoding="utf-8")
-    _run(["bash", "-euo", "pipefail", "-c", _shortened(commands)], place)
+    for part in _parts(_shortened(commands).replace("range(10_000)", "range(1000)")):
+        if part.startswith("saccade "):
+            assert not set(part) & set("$`*?~;|&<>()[]{}!#\"'\\"), f"means something to the shell alone: {part}"
+            command([*part.split()[1:], *_flags(LIGHTER.get((name, _command(part)), {}))], place)
+        else:
+            _run(["bash", "-euo", "pipefail", "-c", part], place)
     assert list((place / "runs").iterdir())
 
 
