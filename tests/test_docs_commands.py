@@ -63,7 +63,7 @@ def test_tutorial_runs_from_its_first_command_to_its_last(one: Line, tmp_path: P
         else:
             for line in text.splitlines():
                 one(line, tmp_path)
-    assert len(list((tmp_path / "shapes").rglob("*.png"))) == 120
+    assert len(list((tmp_path / "shapes").rglob("*.png"))) == 360
     for name in ("digits/report.html", "shapes/explain", "which/compare.html"):
         assert (tmp_path / "runs" / name).exists(), name
 
