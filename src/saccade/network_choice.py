@@ -8,7 +8,7 @@ those cannot be had it begins from random weights, on smaller pictures so that a
 | ------------------ | ------------------ | -------------------------------------------- |
 | up to 40 pixels    | not asked for      | lenet5                                       |
 | larger             | can be had         | resnet18, at its 224 pixels                  |
-| larger             | none               | resnet18, at most at 128 pixels              |
+| larger             | none               | resnet18, at 64 pixels                       |
 | any                | asked for          | resnet18, or the one that the file belongs to |
 """
 
@@ -27,8 +27,8 @@ from saccade.screen import Screen
 
 SMALL = 40  # pixels: MNIST's 28 and CIFAR's 32 are below, with room for margins
 FOR_SMALL, FOR_PHOTOGRAPHS = "lenet5", "resnet18"
-# The side without pretrained weights: a third of the work of 224, and 4×4 positions before the last pooling.
-_SIDE, _STEP = 128, 32
+# Without pretrained weights: a twelfth of the work of 224. On 600 photographs 128 was no better (docs/transfer.md).
+_SIDE = 64
 _REMEDY = "--model NAME decides otherwise"
 
 
@@ -58,7 +58,7 @@ def with_network(asked: Recipe, listing: Listing, screen: Screen) -> Recipe:
     if is_open and not trouble:
         screen.say(f"{what}, so {FOR_PHOTOGRAPHS}, which has learnt from many photographs ({_REMEDY})")
         return asked.model_copy(update={"model": FOR_PHOTOGRAPHS})
-    side = asked.image_size or min(_SIDE, -(-max(width, height) // _STEP) * _STEP)
+    side = asked.image_size or _SIDE
     how = f"its published weights could not be fetched ({trouble}), so it" if trouble else "it"
     screen.say(
         f"{what}, so {FOR_PHOTOGRAPHS} ({_REMEDY}); {how} begins from random weights at {side}×{side} pixels: "
