@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+from torch import Tensor
 
 from saccade.data.cache import cache_folder
 from saccade.keeping import Way
 from saccade.models.summary import layer_table
-from saccade.modes import PLAIN, Asked, Mode, Notes, choose_mode
+from saccade.modes import PLAIN, Asked, Mode, Notes, Trial, choose_mode
 from saccade.recipe import Recipe
 from saccade.resuming import Begun
 from saccade.screen import Screen
@@ -25,7 +28,7 @@ def in_best_mode(way: Way, recipe: Recipe, begun: Begun, screen: Screen) -> Way:
     Small networks are not timed: below a thousand million multiply-adds in a batch there is nothing to win. What is
     timed is a step on a copy, once per machine; which mode was taken is said. A run that goes on computes as before.
     """
-    mode, why = decided(lambda: _mode(way, recipe, begun))
+    mode, why = decided(lambda: _mode(way, recipe, begun, screen))
     if mode == PLAIN:
         return way
     screen.say(f"layers compute in {mode} ({why}); weights, loss and BatchNorm's statistics stay float32")
@@ -38,7 +41,7 @@ def _at_once(recipe: Recipe) -> int:
     return -(-recipe.batch_size // max(num_processes(), recipe.accumulate))
 
 
-def _mode(way: Way, recipe: Recipe, begun: Begun) -> tuple[Mode, str]:
+def _mode(way: Way, recipe: Recipe, begun: Begun, screen: Screen) -> tuple[Mode, str]:
     asked = Asked(recipe.precision, recipe.layout, recipe.compile)
     then = _mode_of(begun)
     if asked.is_open and then is not None and asked.admits(then):
@@ -53,12 +56,26 @@ def _mode(way: Way, recipe: Recipe, begun: Begun) -> tuple[Mode, str]:
     notes = Notes(cache_folder() / "engine.json", key)
     num_steps = recipe.epochs * way.train.num_batches
     try:
-        mode = choose_mode(asked, partial(trial_step, way.learner, images), notes, device, num_steps)
+        trial = _announced(partial(trial_step, way.learner, images), screen)
+        mode = choose_mode(asked, trial, notes, device, num_steps)
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):  # a copy of the network needs more than the training itself, which may well have room
             raise
         return asked.untimed, "memory ran out while others were timed"
     return mode, "timed: the fastest here" if asked.is_open else "as asked for"
+
+
+def _announced(trial: Trial, screen: Screen) -> Trial:
+    """The same trial, and a line before the one that takes long."""
+
+    def told(mode: Mode) -> Callable[[], Tensor]:
+        if mode.compiled:
+            screen.say(
+                "this run would take more than an hour, so torch.compile is tried: a minute or more (--compile off)"
+            )
+        return trial(mode)
+
+    return told
 
 
 def _mode_of(begun: Begun) -> Mode | None:
