@@ -167,21 +167,12 @@ def _outcome(run: RunFolder) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """What two processes learn that nobody interrupts.
-
-    torch's gloo was seen to abort a process on a busy machine, once in some hundred launches and not by our doing; as
-    this is what others are compared with and no test by itself, it is then tried once more.
-    """
-    for attempt in range(2):
-        project = tmp_path_factory.mktemp("calm")
-        process = _begin(project)
-        _, said = process.communicate(timeout=240)
-        if attempt == 0 and "SIGABRT" in said:
-            sys.stderr.write(said)
-            continue
-        assert process.returncode == 0, said
-        return RunFolder(project / "digits")
-    raise AssertionError("unreachable")
+    """What two processes learn that nobody interrupts."""
+    project = tmp_path_factory.mktemp("calm")
+    process = _begin(project)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    return RunFolder(project / "digits")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")

@@ -1,5 +1,5 @@
 """Exercise 2: AlexNet on CIFAR-10 at 128 pixels: three variants at two rates, a plateau, and the best one in earnest.
-Needs cifar10.zip; an hour on two quiet cores that compute in bfloat16, three or four on others."""
+Needs cifar10.zip; hours on two cores, fewer where they compute in bfloat16."""
 
 import os
 from pathlib import Path

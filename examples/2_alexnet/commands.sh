@@ -1,4 +1,4 @@
-# Exercise 2 as commands: an hour on two quiet cores that compute in bfloat16, three or four on others.
+# Exercise 2 as commands: hours on two cores, fewer where they compute in bfloat16.
 # Needs cifar10.zip here.
 # short: --epochs 1
 # short compare: --epochs 1

@@ -1,4 +1,4 @@
-# Exercise 5 as commands: about three hours on two quiet cores without bfloat16. Needs cifar10.zip here.
+# Exercise 5 as commands: hours, none of them more than 50 minutes of two quiet cores. Needs cifar10.zip here.
 # short: --epochs 1 --small-first 32
 # short compare: --quiet
 

@@ -1,5 +1,5 @@
 """Exercise 5: LeNet, AlexNet, GoogLeNet, ResNet and DenseNet on CIFAR-10, none for more than 6,000 processor seconds.
-Needs cifar10.zip; about three hours on two quiet cores without bfloat16. by_hand.py and gradients.py are shorter."""
+Needs cifar10.zip; it takes hours, most of them for the last three. by_hand.py and gradients.py are shorter."""
 
 import os
 from pathlib import Path

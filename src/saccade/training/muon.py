@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
         lr: of groups that name none; for convolutions relative to a filter of norm 1.
         momentum: of convolutions.
         dtype: what steps are made orthogonal in. What bfloat16 loses is less than how far from 1 the singular values
-            end; but where layers compute in float32 for being faster so, this is too (Ice Lake: 4 times).
+            end; where layers compute in float32, this is too (Ice Lake, products of 2048 × 2048: 3.8 times as fast).
     """
 
     def __init__(
