@@ -100,10 +100,10 @@ def test_vgg16_commands_of_exercise_3_with_random_weights_run(one: Line, fewer: 
     script = ROOT / "examples" / "3_three_kinds" / "make_pictures.py"
     own = os.environ | {"SACCADE_SHORT": "1"}
     subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=own, capture_output=True, timeout=300, check=True)
-    save_network(tmp_path / "vgg16.safetensors", build_network(NetworkSpec("vgg16", 3, 64, head="128,64,32")), {})
+    save_network(tmp_path / "vgg16.safetensors", build_network(NetworkSpec("vgg16", 3, 32, head="128,64,32")), {})
     blocks = [text for language, text in _blocks("exercises/3-three-kinds.md") if language == "sh" and "vgg16" in text]
     for line in "".join(blocks).replace("\\\n", " ").splitlines():
-        added = " --weights vgg16.safetensors --image-size 64 --epochs 1" if line.startswith("saccade train") else ""
+        added = " --weights vgg16.safetensors --image-size 32 --epochs 1" if line.startswith("saccade train") else ""
         printed = one(line + added, tmp_path)
         if line.startswith("saccade models"):
             assert "17,936,515" in printed

@@ -130,6 +130,7 @@ def train(
     checkpoint_minutes: float | None = None,
     device: str | None = None,
     workers: int | None = None,
+    stream: bool | None = None,
     seed: int | None = None,
     deterministic: bool | None = None,
 ) -> Run:

@@ -92,6 +92,7 @@ FLAG_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "checkpoint_minutes",
             "device",
             "workers",
+            "stream",
             "seed",
             "deterministic",
         ),

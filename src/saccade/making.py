@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from saccade.data.augment import OwnChange, augmentation_of, enlarge
 from saccade.data.batches import Batches, resident_images
 from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.data.mixing import mixing_of
+from saccade.data.statistics import pixel_statistics
 from saccade.engine import describe_device
 from saccade.growing import check_early_sides, early_sides
 from saccade.keeping import Pixels
@@ -29,8 +29,6 @@ from saccade.training.distributed import leads, share_state
 from saccade.training.gpus import check_batch_norm, synchronised
 from saccade.training.penalty import choose_penalties
 from saccade.training.resume import load_network_state
-
-_STATISTICS_PICTURES = 10_000  # enough for the mean and deviation of pixels to three digits
 
 
 def make_network(recipe: Recipe, shown: Pictures, device: torch.device, begun: Begun | None, screen: Screen) -> Network:
@@ -54,20 +52,13 @@ def _set_weights(network: Network, recipe: Recipe, shown: Pictures, begun: Begun
     if begun is not None and begun.checkpoint is not None:
         load_network_state(network, begun.checkpoint)
     elif recipe.weights == "none":
-        network.normalise.set(*_statistics(shown))
+        network.normalise.set(*pixel_statistics(shown.pack.images, shown.of(TRAIN)))
         network.prepare_from(partial(_sample, shown, side_of(network.spec)))
     else:
         if words := fetching(recipe.model, recipe.weights):
             screen.say(words)
         for line in initialise(network, recipe.weights).in_words():
             screen.say(line)
-
-
-def _statistics(shown: Pictures) -> tuple[list[float], list[float]]:
-    """Mean and deviation of every channel over the training pictures, or evenly spaced ones where there are many."""
-    rows = shown.of(TRAIN)
-    pixels = shown.pack.images[rows[:: max(1, len(rows) // _STATISTICS_PICTURES)]].astype(np.float32)
-    return pixels.mean(axis=(0, 1, 2)).tolist(), pixels.std(axis=(0, 1, 2)).tolist()
 
 
 def _sample(shown: Pictures, side: int, num: int) -> Tensor:

@@ -92,11 +92,17 @@ def pack_pictures(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
     settings = PackSettings(known(recipe.image_size), grey, recipe.fit, rules)
     began = time.perf_counter()
     with screen.bar("decoding", len(listing)) as bar:
-        work = Work(known(recipe.workers), recipe.strict, lambda done, total: bar(done, f"{done:,} of {total:,}"))
+        work = Work(
+            known(recipe.workers),
+            recipe.strict,
+            lambda done, total: bar(done, f"{done:,} of {total:,}"),
+            recipe.stream,
+        )
         pack = open_pack(listing, settings, work)
     how = "reused, nothing changed" if pack.reused else f"built in {time.perf_counter() - began:.1f} s"
     num, side, _, channels = pack.images.shape
-    screen.say(f"pack: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
+    what = "index (pixels are not kept, but decoded whenever they are needed)" if pack.is_streamed else "pack"
+    screen.say(f"{what}: {num:,} pictures of {side}×{side}×{channels}, {how} ({pack.folder})")
     check_bad_pictures(pack, recipe.max_bad)
     check_classes_left(pack)
     return pack

@@ -219,6 +219,9 @@ class Recipe(BaseModel):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     workers: int | None = Field(None, ge=1, le=1024, description="processes that decode; default: all cores")
+    stream: bool = Field(
+        False, description="decode pictures whenever they are needed instead of once: for a disk too small for the pack"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights, the order, the augmentation")
     deterministic: bool = Field(True, description="refuse operations whose result can vary between runs")
 

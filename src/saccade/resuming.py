@@ -26,7 +26,7 @@ from saccade.training.checkpoint import Checkpoint
 
 NEWEST = "newest"
 # Fields that change how long a run takes and where, but not what it learns.
-FREE = frozenset({"workers", "cache_budget", "checkpoint_minutes", "device", "data_dir"})
+FREE = frozenset({"workers", "stream", "cache_budget", "checkpoint_minutes", "device", "data_dir"})
 # Fields that `Recipe.resolved` fills in after another one.
 _FOLLOWING: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -19,6 +19,7 @@ from saccade.data.augment import Augmentation, Draws, OwnChange, augment, draw_a
 from saccade.data.draws import Stream, generator_for
 from saccade.data.mixing import Mixed, Mixing, draw_mixing, mix
 from saccade.data.sampling import balanced_order
+from saccade.data.streamed import Streamed
 from saccade.errors import DataError
 
 _RESIDENT_SHARE = 0.25  # of a GPU's free memory that pictures may take
@@ -62,7 +63,7 @@ class Batches:
     """A part of a pack, batch by batch.
 
     Attributes:
-        images: uint8 (N, side, side, C), usually `Pack.images`.
+        images: uint8 (N, side, side, C), usually `Pack.images`; streamed ones are decoded a little ahead.
         labels: int64 (N,).
         rows: the pictures of this part, as rows of `images`.
         size: side of the pictures that come out; smaller ones are enlarged on the device.
@@ -77,7 +78,7 @@ class Batches:
         share: of every batch that `epoch` gives; the order and the batches are the same whatever it is.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | Streamed
     labels: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     batch_size: int
@@ -141,7 +142,7 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """All pictures of the part once, without those of the `first` batches; of each batch the own share."""
         view = self.view_of(epoch)
-        for rows in islice(self.plan(epoch), first, None):
+        for rows in self._ahead(islice(self.plan(epoch), first, None)):
             own = self.share_of(rows)
             if len(own) == 0:
                 yield Batch(self._nothing(), self.labels_of(own), own)
@@ -192,9 +193,12 @@ class Batches:
         """int64 (B,), on the device."""
         return torch.from_numpy(self.labels[rows]).to(self.device)
 
+    def _ahead(self, batches: Iterator[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:
+        return self.images.ahead(batches, self.share_of) if isinstance(self.images, Streamed) else batches
+
     def release(self) -> None:
         """Let the system take back the memory of the mapped pixels that were read; they are read again when needed."""
-        mapped = self.images.base
+        mapped = None if isinstance(self.images, Streamed) else self.images.base
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -202,7 +206,8 @@ class Batches:
         if self.resident is not None:
             return self.resident[torch.from_numpy(rows).to(self.device, non_blocking=True)].permute(0, 3, 1, 2)
         # Fancy indexing is the one copy out of the map; the permuted view is channels_last without another.
-        pixels = torch.from_numpy(np.asarray(self.images)[rows])
+        images = self.images if isinstance(self.images, Streamed) else np.asarray(self.images)
+        pixels = torch.from_numpy(images[rows])
         return pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
     def _bounds(self) -> list[tuple[int, int]]:
@@ -232,9 +237,11 @@ def own_change(images: Tensor, own: OwnChange, generator: torch.Generator) -> Te
     )
 
 
-def resident_images(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor | None:
+def resident_images(images: npt.NDArray[np.uint8] | Streamed, device: torch.device) -> Tensor | None:
     """A whole pack as uint8 on a GPU, where it takes no more than a quarter of what is free there; else None."""
-    if device.type != "cuda" or images.nbytes > _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type != "cuda" or isinstance(images, Streamed):
+        return None
+    if images.nbytes > _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
         return None
     whole = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), _RESIDENT_STEP):  # the map is read-only, and torch wants to be able to write

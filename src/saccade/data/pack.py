@@ -1,5 +1,7 @@
 """The pack: every picture decoded once into one memory-mapped uint8 array, beside its index.
 
+Where pixels are not to be kept (`Work.stream`) the index is all there is on disk: streamed.py stands for the array.
+
 `open_pack` is the door: it finds the pack of these pictures and settings in the cache directory, or has
 `packing.py` build it. The files are described byte by byte in docs/formats.md.
 """
@@ -23,10 +25,11 @@ from saccade.data.cache import cache_folder
 from saccade.data.cells import printable, read_csv
 from saccade.data.listing import FileItem, Listing, RowItem, Skipped, SpanItem
 from saccade.data.looks import LOOK, Looks, read_looks
-from saccade.data.packing import INDEX_HEADER, PACK_FORMAT, Work, build_pack, discard, strict_refusal
+from saccade.data.packing import IMAGES_FILE, INDEX_HEADER, PACK_FORMAT, Work, build_pack, discard, strict_refusal
 from saccade.data.prepare import PackSettings, Preparation
 from saccade.data.sources.read import read_item
 from saccade.data.sources.shard_manifest import check_sums
+from saccade.data.streamed import Streamed
 from saccade.errors import DataError, PictureError
 
 # Reasons that lie outside the picture: a permission, a cable, a bad download. They can end without a trace in it.
@@ -38,7 +41,7 @@ class Pack:
     """Decoded pictures. Row i of every attribute is item i of the listing; broken pictures keep an empty row.
 
     Attributes:
-        images: uint8 (N, side, side, C), memory-mapped, read-only.
+        images: uint8 (N, side, side, C), memory-mapped, read-only; or to be indexed like that, where none are kept.
         names: as in the listing, in printable form.
         labels: int64 (N,), -1 where unknown.
         splits: (N,) as given by the owner of the pictures.
@@ -49,7 +52,7 @@ class Pack:
     """
 
     folder: Path
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | Streamed
     names: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     splits: npt.NDArray[np.str_]
@@ -66,6 +69,11 @@ class Pack:
         """Rows whose picture was decoded and whose class is known."""
         decoded = np.array([reason == "" for reason in self.reasons], dtype=bool)
         return np.flatnonzero(decoded & (self.labels >= 0))
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether pixels are decoded whenever they are asked for."""
+        return isinstance(self.images, Streamed)
 
     @property
     def looks(self) -> Looks:
@@ -90,7 +98,10 @@ def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
         raise DataError("there is no picture to pack", where=listing.source)
     fingerprint = fingerprint_of(listing, settings)
     folder = cache_folder() / "packs" / f"{_readable(listing.source)}-{fingerprint[:16]}"
-    found = _read_pack(folder, listing, fingerprint, reused=True)
+    found = _read_pack(folder, listing, fingerprint, work, reused=True)
+    if found is None and work.stream:
+        folder = folder.with_name(f"{folder.name}-index")
+        found = _read_pack(folder, listing, fingerprint, work, reused=True)
     if found is not None and not _was_mended(found, listing):
         broken = found.skipped[len(listing.skipped) :]
         if work.strict and broken:
@@ -100,7 +111,7 @@ def open_pack(listing: Listing, settings: PackSettings, work: Work) -> Pack:
     discard(folder)
     about = {"format": PACK_FORMAT, "fingerprint": fingerprint, "settings": asdict(settings)}
     build_pack(listing, settings, folder, about, work)
-    built = _read_pack(folder, listing, fingerprint, reused=False)
+    built = _read_pack(folder, listing, fingerprint, work, reused=False)
     if built is None:
         raise DataError("the pack that was just written cannot be read back", where=str(folder))
     return built
@@ -142,14 +153,19 @@ def _was_mended(pack: Pack, listing: Listing) -> bool:
     return False
 
 
-def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool) -> Pack | None:
+def _read_pack(folder: Path, listing: Listing, fingerprint: str, work: Work, *, reused: bool) -> Pack | None:
     """The pack in a folder, or None when it is missing, damaged or another one: it is then built again."""
+    images: npt.NDArray[np.uint8] | Streamed
     try:
         about: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        images = np.lib.format.open_memmap(folder / "images.npy", mode="r")
         looks = read_looks(folder)
         rows = read_csv(folder / "index.csv")
         preparation = Preparation.from_json(about["preparation"])
+        if work.stream and not (folder / IMAGES_FILE).exists():
+            sums = [row["sha256"] if not row["reason"] else "" for row in rows]
+            images = Streamed(listing.items, listing.array, sums, preparation, work.workers)
+        else:
+            images = np.lib.format.open_memmap(folder / IMAGES_FILE, mode="r")
         right_pack = about["format"] == PACK_FORMAT and about["fingerprint"] == fingerprint
         names = tuple(row["path"] for row in rows)
         right_rows = tuple(rows[0]) == INDEX_HEADER and names == tuple(printable(item.name) for item in listing.items)
@@ -157,7 +173,9 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, *, reused: bool
         return None
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
     right_looks = looks.shape == (len(listing),) and looks.dtype == LOOK
-    if not right_pack or not right_rows or not right_looks or images.shape != shape or images.dtype != np.uint8:
+    if not right_pack or not right_rows or not right_looks or images.shape != shape:
+        return None
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
         return None
     broken = (Skipped(row["path"], row["reason"], row["detail"]) for row in rows if row["reason"])
     return Pack(

@@ -25,6 +25,7 @@ from saccade.data.rows import Numbered, Place, Row, find_rows, look_of, row_of_a
 from saccade.errors import DataError, PictureError, ResourceError
 
 PACK_FORMAT = 3  # 2: with looks.npy; 3: looks are taken from a picture that was reduced first
+IMAGES_FILE = "images.npy"
 INDEX_HEADER = ("path", "sha256", "label", "split", "width", "height", "reason", "codes", "detail")
 
 Progress = Callable[[int, int], None]
@@ -37,11 +38,19 @@ _FREE_MARGIN = 64 * 2**20
 
 
 class Work(NamedTuple):
-    """How the pictures are decoded: in how many processes, whether the first broken one stops, who is told."""
+    """How the pictures are decoded.
+
+    Attributes:
+        workers: in how many processes.
+        strict: whether the first broken one stops.
+        progress: who is told.
+        stream: whether pixels are not kept but decoded anew whenever they are wanted.
+    """
 
     workers: int
     strict: bool
     progress: Progress
+    stream: bool = False
 
 
 class Way(NamedTuple):
@@ -127,22 +136,23 @@ def _preparation(settings: PackSettings, rows: Sequence[Row]) -> Preparation:
 def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work: Work, children: Children) -> list[Row]:
     """Write images.npy; return what was found out about each picture, without its pixels."""
     shape = (len(listing), preparation.side, preparation.side, preparation.channels)
-    path = partial / "images.npy"
+    path = partial / IMAGES_FILE
     path.unlink(missing_ok=True)  # of a wrong guess: its space is free again
-    _check_space(partial, math.prod(shape) + len(listing) * LOOK.itemsize)
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    _check_space(partial, (0 if work.stream else math.prod(shape)) + len(listing) * LOOK.itemsize)
+    images = None if work.stream else np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     looks = np.lib.format.open_memmap(partial / LOOKS_FILE, mode="w+", dtype=LOOK, shape=(len(listing),))
     rows: list[Row] = []
     with closing(_rows(listing, preparation, images, children)) as found:
         for row in found:
             if row.reason and work.strict:
                 raise strict_refusal(Skipped(listing.items[len(rows)].name, row.reason, row.detail))
-            if row.reason == _CRASHED:  # perhaps while it wrote
+            if row.reason == _CRASHED and images is not None:  # perhaps while it wrote
                 images[len(rows)] = 0
             looks[len(rows)] = look_of(row)[0]
             rows.append(row._replace(look=b""))
             work.progress(len(rows), len(listing))
-    images.flush()
+    if images is not None:
+        images.flush()
     looks.flush()
     if rows and all(row.reason for row in rows):
         raise DataError(
@@ -152,14 +162,17 @@ def _decode_all(listing: Listing, preparation: Preparation, partial: Path, work:
     return rows
 
 
-def _rows(listing: Listing, preparation: Preparation, images: np.memmap, children: Children) -> Generator[Row]:
-    """One Row per item, in order; their pixels are written meanwhile."""
+def _rows(listing: Listing, preparation: Preparation, images: np.memmap | None, children: Children) -> Generator[Row]:
+    """One Row per item, in order; their pixels are written meanwhile, where they are kept."""
     if listing.array is None:
-        way = Way(preparation, Place(Path(str(images.filename)), images.offset))
+        place = None if images is None else Place(Path(str(images.filename)), images.offset)
+        way = Way(preparation, place)
         yield from _decoded(listing, range(len(listing)), way, children)
         return
     for index in range(len(listing)):  # already decoded: nothing that a process of its own could do faster
-        images[index], row = _of_array(listing, index, preparation)
+        pixels, row = _of_array(listing, index, preparation)
+        if images is not None:
+            images[index] = pixels
         yield row
 
 
@@ -204,5 +217,6 @@ def _check_space(folder: Path, needed: int) -> None:
         raise ResourceError(
             f"the pack needs {needed / 2**20:,.0f} MiB, the disk has {free / 2**20:,.0f} MiB free",
             where=str(folder.parent),
-            remedy="free some space, choose a smaller --image-size, or set SACCADE_CACHE to another disk",
+            remedy="free some space, choose a smaller --image-size, set SACCADE_CACHE to another disk, or let `train` "
+            "keep no pack: --stream",
         )
