@@ -2,6 +2,7 @@
 
     cd FOLDER; python .../examples/long_runs.py        the folder in which the commands were run, with its runs/
 
+`python benchmarks/sprint.py --keras runs/keras.json` measures the Keras that exercise 2 is compared with.
 It draws what the exercises' scripts draw, from the run folders. A number that a page waits for stands there as
 
     <!--~ family.resnet18_cifar_accuracy:.1% -->not yet measured<!-- -->
@@ -38,7 +39,7 @@ from saccade.runs import RunFolder  # noqa: E402
 from saccade.use.figures import curve  # noqa: E402
 
 FAMILY = ("lenet5", "alexnet_cifar", "googlenet_cifar", "resnet18_cifar", "densenet_cifar")
-KERAS_PER_PROCESSOR_SECOND = 99  # pictures, docs/sprint.md; what 30 epochs of 50,000 would cost follows from it
+KERAS_PICTURES = 30 * 50_000  # of the run that is usually quoted
 PAGE_OF = {"2_alexnet": "2-alexnet.md", "5_family": "5-family.md"}
 
 
@@ -68,9 +69,7 @@ def alexnet() -> Iterator[Record]:
     """The best variant; beside it what 30 epochs cost in Keras, by the processor."""
     if run := finished("alexnet"):
         record = of_run("alexnet", run, judged("alexnet", run))
-        keras = 30 * 50_000 / KERAS_PER_PROCESSOR_SECOND
-        ratio = {"keras_ratio": keras / record.processor_seconds} if record.processor_seconds else {}
-        yield replace(record, values=dict(record.values) | {"keras_seconds": keras} | ratio)
+        yield replace(record, values=dict(record.values) | beside_keras(record.processor_seconds))
     for rate in RATES:
         if (RUNS / f"rate-{rate}" / "compare.json").exists():
             yield of_comparison(f"rate-{rate}")
@@ -86,6 +85,15 @@ def alexnet() -> Iterator[Record]:
         values = json.loads((RUNS / "memory.json").read_text(encoding="utf-8"))
         run = RunFolder.open(RUNS / "memory")
         yield replace(record_of(run.path, "memory", values), command="memory.py")
+
+
+def beside_keras(ours: float | None) -> dict[str, float]:
+    """Keras' pictures and whole cost in processor seconds, and how many times ours that is; {} where not measured."""
+    if ours is None or not (RUNS / "keras.json").exists():
+        return {}
+    speed = json.loads((RUNS / "keras.json").read_text(encoding="utf-8"))["per_processor_second"]
+    seconds = KERAS_PICTURES / speed
+    return {"keras_speed": speed, "keras_seconds": seconds, "keras_ratio": seconds / ours}
 
 
 def of_comparison(name: str) -> Record:

@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 _CALLED = ("dog.4101.jpg", "dog.4102.jpg", "dog.4103.jpg")  # pictures that pages name
-_NUM_DIGITS = {"train": 3000, "t10k": 1000}  # of MNIST
+_NUM_DIGITS = {"train": 1500, "t10k": 500}  # of MNIST
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +46,9 @@ def fewer(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "weights").symlink_to(shared / "weights")
     (folder / "data" / "mnist").mkdir(parents=True)
     for name, some, step in (
-        ("cifar10.zip", "cifar10.zip", 20),
+        ("cifar10.zip", "cifar10.zip", 40),
         ("cifar10.zip", "cifar10-few.zip", 200),
-        ("cats_and_dogs_small.zip", "cats_and_dogs_small.zip", 4),
+        ("cats_and_dogs_small.zip", "cats_and_dogs_small.zip", 8),
     ):
         _take_some(shared / "data" / name, folder / "data" / some, step)
     for path in (shared / "data" / "mnist").glob("*.gz"):

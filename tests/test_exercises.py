@@ -35,7 +35,7 @@ WITH_FEWEST = ("2_alexnet", "5_family")  # their networks are large
 # activations of a DenseNet for 500 pictures take many gigabytes.
 PLAIN: dict[str, object] = {"precision": "float32", "layout": "channels_last", "compile": "off"}
 LIGHTER: dict[tuple[str, str], dict[str, object]] = {
-    ("2_alexnet", "train"): {"head": "64", "image_size": 67} | PLAIN,
+    ("2_alexnet", "train"): {"head": "64", "image_size": 67, "small_first": "67"} | PLAIN,
     ("2_alexnet", "compare"): {"head": "64", "image_size": 67} | PLAIN,
     ("3_three_kinds", "train"): PLAIN,
     ("3_three_kinds", "compare"): {"seeds": 1} | PLAIN,

@@ -64,11 +64,12 @@ def test_f17_picture_has_the_same_bits_alone_and_among_others(model: str, photog
         paths = [tmp_path / name for name in archive.namelist()]
     answerer, wanted = Answerer(_network(model), CPU, workers=1), Wanted(top=5)
     together = [one.guesses for one in answerer.answer(named(photographs), wanted)]
-    alone = [answerer.answer(named(path), wanted)[0].guesses for path in paths]
+    alone = [answerer.answer(named(path), wanted)[0].guesses for path in paths[::4]]
     backwards = [one.guesses for one in answerer.answer(sent[::-1], wanted)]
     another = Answerer(_network(model), CPU, workers=1)
     again = [one.guesses for one in another.answer(named(paths), wanted)]
-    assert together == alone == backwards[::-1] == again
+    assert together == backwards[::-1] == again
+    assert together[::4] == alone
     assert len({guesses[0].probability for guesses in together}) == 11
 
 
