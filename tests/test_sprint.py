@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from saccade.errors import RecipeError
+from saccade.growing import early_sides_in_words
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
+from saccade.recipe import Recipe
 from saccade.runs import RunFolder
 
 SMALL: dict[str, object] = {"batch_size": 12, "epochs": 2, "small_first": "20", "workers": 1, "device": "cpu"}
@@ -64,3 +66,18 @@ def test_sides_that_cannot_be_read_are_refused(sides: str, colours: Path, tmp_pa
 def test_sides_that_the_network_cannot_see_are_refused(model: str, side: int, colours: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"cannot learn from pictures of {side}×{side}"):
         train(make_recipe("sprint", SMALL | {"model": model, "small_first": str(side)}), colours, Place(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ("20", "epoch 1 learns from pictures of 20 pixels, but val is seen at 32"),
+        ("16,24", "epochs 1 to 2 learn from pictures of 16 to 24 pixels, but val is seen at 32"),
+        ("32", ""),
+        (None, ""),
+    ],
+)
+def test_it_is_said_why_val_lags_behind_while_pictures_are_small(sides: str | None, words: str) -> None:
+    said = early_sides_in_words(Recipe(model="sprint", image_size=32, small_first=sides))
+    assert said.startswith(words)
+    assert bool(said) == bool(words)

@@ -30,6 +30,19 @@ def early_sides(recipe: Recipe) -> tuple[int, ...]:
     return sides
 
 
+def early_sides_in_words(recipe: Recipe) -> str:
+    """What the first epochs see, and why val lags behind them; nothing where they see what all do."""
+    sides = early_sides(recipe)
+    if not sides or min(sides) == recipe.image_size:
+        return ""
+    epochs = "epoch 1 learns" if len(sides) == 1 else f"epochs 1 to {len(sides)} learn"
+    seen = " to ".join(str(side) for side in dict.fromkeys((min(sides), max(sides))))
+    return (
+        f"{epochs} from pictures of {seen} pixels, but val is seen at {recipe.image_size}: its accuracy lags behind until "
+        "they are as large"
+    )
+
+
 @torch.no_grad()
 def check_early_sides(network: Network, recipe: Recipe) -> None:
     """Refuse sides that the network cannot see.

@@ -14,7 +14,7 @@ from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.data.mixing import mixing_of
 from saccade.data.statistics import pixel_statistics
 from saccade.engine import describe_device
-from saccade.growing import check_early_sides, early_sides
+from saccade.growing import check_early_sides, early_sides, early_sides_in_words
 from saccade.keeping import Pixels
 from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec, side_of
@@ -41,6 +41,8 @@ def make_network(recipe: Recipe, shown: Pictures, device: torch.device, begun: B
         _set_weights(network, recipe, shown, begun, screen)
     network.l2 = {**network.l2, **choose_penalties(network, recipe.l2)}
     check_early_sides(network, recipe)
+    if words := early_sides_in_words(recipe):
+        screen.say(words)
     screen.say(f"pictures of {recipe.image_size}×{recipe.image_size} pixels on {describe_device(device)}")
     # Weights in the order of memory in which convolutions are fastest: VGG16's last one learns 1.8 times as fast.
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
