@@ -38,8 +38,8 @@ def early_sides_in_words(recipe: Recipe) -> str:
     epochs = "epoch 1 learns" if len(sides) == 1 else f"epochs 1 to {len(sides)} learn"
     seen = " to ".join(str(side) for side in dict.fromkeys((min(sides), max(sides))))
     return (
-        f"{epochs} from pictures of {seen} pixels, but val is seen at {recipe.image_size}: its accuracy lags behind until "
-        "they are as large"
+        f"{epochs} from pictures of {seen} pixels, but val is seen at {recipe.image_size}: its accuracy lags behind "
+        "until they are as large"
     )
 
 
