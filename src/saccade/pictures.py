@@ -83,8 +83,8 @@ def list_pictures(pictures: str | Path, recipe: Recipe, screen: Screen) -> Listi
     )
 
 
-def pack_pictures(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
-    """Decode once: data/pack.py."""
+def pack_pictures(listing: Listing, recipe: Recipe, screen: Screen, num_processes: int = 1) -> Pack:
+    """Decode once: data/pack.py. Streaming, each of so many processes of this machine has its share of the workers."""
     for note in listing.notes:
         screen.say(f"note: {note}")
     rules = DecodeRules(max_pixels=recipe.max_pixels, reduce_large=recipe.reduce_large)
@@ -92,12 +92,9 @@ def pack_pictures(listing: Listing, recipe: Recipe, screen: Screen) -> Pack:
     settings = PackSettings(known(recipe.image_size), grey, recipe.fit, rules)
     began = time.perf_counter()
     with screen.bar("decoding", len(listing)) as bar:
-        work = Work(
-            known(recipe.workers),
-            recipe.strict,
-            lambda done, total: bar(done, f"{done:,} of {total:,}"),
-            recipe.stream,
-        )
+        workers = known(recipe.workers)
+        threads = max(1, workers // num_processes) if recipe.stream else 0
+        work = Work(workers, recipe.strict, lambda done, total: bar(done, f"{done:,} of {total:,}"), threads)
         pack = open_pack(listing, settings, work)
     how = "reused, nothing changed" if pack.reused else f"built in {time.perf_counter() - began:.1f} s"
     num, side, _, channels = pack.images.shape

@@ -47,7 +47,7 @@ from saccade.resuming import (
 from saccade.runs import RunFolder, command_line
 from saccade.safekeeping import check_project, end_run
 from saccade.screen import QuietScreen, RecordingScreen, Screen
-from saccade.training.distributed import decided, in_turn, joined, leads
+from saccade.training.distributed import decided, in_turn, joined, leads, world
 from saccade.training.exchange import gathered, share_of
 from saccade.training.find_rate import Trial
 from saccade.training.freeze import freeze
@@ -160,7 +160,8 @@ def pack_ahead(recipe: Recipe, pictures: str | Path, screen: Screen | None = Non
 
 def _shown(listing: Listing, recipe: Recipe, screen: Screen) -> Pictures:
     """The pictures, decoded, looked at and in their parts: pictures.py."""
-    return split_pictures(listing, pack_pictures(listing, recipe, screen), recipe, screen)
+    pack = pack_pictures(listing, recipe, screen, world().local_size)
+    return split_pictures(listing, pack, recipe, screen)
 
 
 def _resolve_first(recipe: Recipe) -> Recipe:

@@ -30,7 +30,7 @@ from saccade.recipe import Recipe
 
 SETTINGS = PackSettings(image_size=16, grey=False, fit="squash", rules=DecodeRules())
 KEEP = Work(1, False, lambda done, total: None)
-STREAM = KEEP._replace(stream=True, workers=2)
+STREAM = KEEP._replace(stream=2)
 CPU = torch.device("cpu")
 SMALL: dict[str, object] = {"model": "lenet5", "recipe": "scratch", "epochs": 2, "batch_size": 8, "workers": 1}
 

@@ -163,7 +163,7 @@ def _read_pack(folder: Path, listing: Listing, fingerprint: str, work: Work, *, 
         preparation = Preparation.from_json(about["preparation"])
         if work.stream and not (folder / IMAGES_FILE).exists():
             sums = [row["sha256"] if not row["reason"] else "" for row in rows]
-            images = Streamed(listing.items, listing.array, sums, preparation, work.workers)
+            images = Streamed(listing.items, listing.array, sums, preparation, work.stream)
         else:
             images = np.lib.format.open_memmap(folder / IMAGES_FILE, mode="r")
         right_pack = about["format"] == PACK_FORMAT and about["fingerprint"] == fingerprint

@@ -44,13 +44,13 @@ class Work(NamedTuple):
         workers: in how many processes.
         strict: whether the first broken one stops.
         progress: who is told.
-        stream: whether pixels are not kept but decoded anew whenever they are wanted.
+        stream: threads that decode pixels anew whenever they are wanted; 0 where they are kept instead.
     """
 
     workers: int
     strict: bool
     progress: Progress
-    stream: bool = False
+    stream: int = 0
 
 
 class Way(NamedTuple):

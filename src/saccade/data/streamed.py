@@ -32,14 +32,19 @@ class Streamed:
         sums: SHA-256 of every picture as it was seen first, hexadecimal; "" of one that cannot be used. Such rows
             are zeros, as in a pack.
         preparation: how a picture becomes pixels.
-        workers: threads that decode.
+        num_threads: that decode.
     """
 
     def __init__(
-        self, items: Sequence[Item], array: Pixels | None, sums: Sequence[str], preparation: Preparation, workers: int
+        self,
+        items: Sequence[Item],
+        array: Pixels | None,
+        sums: Sequence[str],
+        preparation: Preparation,
+        num_threads: int,
     ) -> None:
         self._items, self._array, self._sums, self._preparation = items, array, sums, preparation
-        self._workers = workers
+        self._num_threads = num_threads
         self._threads: ThreadPoolExecutor | None = None
         self._asked: dict[int, Future[Pixels]] = {}
 
@@ -89,7 +94,7 @@ class Streamed:
 
     def _ask(self, row: int) -> Future[Pixels]:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="decoding")
+            self._threads = ThreadPoolExecutor(self._num_threads, thread_name_prefix="decoding")
         return self._threads.submit(self._of, row)
 
     def _of(self, row: int) -> Pixels:

@@ -151,7 +151,7 @@ def reopen_pictures(run: RunFolder, trained: TrainedNetwork, pictures: str | Pat
             remedy="name pictures to evaluate on; the results of the training's end are in metrics.json",
         )
     listing = open_pictures(source, allow_empty_class=True, data_dir=run.recipe.data_dir if source in WORDS else None)
-    pack = open_pack(listing, _settings(trained), work._replace(stream=run.recipe.stream))
+    pack = open_pack(listing, _settings(trained), work._replace(stream=work.workers if run.recipe.stream else 0))
     if pictures is None:
         splits = run.splits
         own = np.array([splits.get(printable(name)) == TEST for name in pack.names], dtype=bool)
