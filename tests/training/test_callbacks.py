@@ -22,7 +22,7 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec
 from saccade.presets import make_recipe
 from saccade.recipe import Metric
-from saccade.training.callbacks import Callback, EarlyStopping, EpochResult, KeepWeights, StepPosition
+from saccade.training.callbacks import Callback, EarlyStopping, EpochResult, KeepWeights, Show, StepPosition
 from saccade.training.loop import Beside, fit
 from saccade.training.sources import Parts
 from saccade.training.tensorboard import TensorBoard
@@ -49,6 +49,29 @@ def test_best_weights_are_those_of_the_metric_of_choice(by: Metric, epoch: int) 
 def test_early_stopping_waits_for_the_metric_of_choice(by: Metric, wishes: list[int]) -> None:
     stopping = EarlyStopping(2, by)
     assert [stopping.after_epoch(result) for result in HISTORY] == [bool(wish) for wish in wishes]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (
+            EpochResult(3, 1.8195, 0.5077, 1.604, 0.4528, 0.1, 30.0, 2000.7),
+            "train 50.8% loss 1.82  val 45.3% loss 1.60",
+        ),
+        (
+            EpochResult(30, 0.00301, 1.0, 0.0446, 0.98, 0.1, 90.0, 63.4),
+            "train 100.0% loss 0.00301  val 98.0% loss 0.0446",
+        ),
+    ],
+)
+def test_line_of_an_epoch_fits_a_terminal_of_80_characters(result: EpochResult, words: str) -> None:
+    said: list[str] = []
+    Show(said.append, lambda done, text: None, 60).after_epoch(result)
+    (line,) = said
+    assert words in line
+    assert f"epoch {result.epoch:>2}/60" in line
+    assert f"{result.pictures_per_second:,.0f}/s" in line
+    assert len(line) <= 80
 
 
 @pytest.mark.parametrize("make", [lambda by: EarlyStopping(3, by), lambda by: KeepWeights(lambda which: None, by)])

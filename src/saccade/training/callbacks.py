@@ -183,15 +183,15 @@ class Show(Callback):
         )
 
     def after_epoch(self, result: EpochResult) -> bool:
-        """Say how the epoch went."""
+        """Say how the epoch went, in a line for a terminal of 80 characters: accuracy and loss of each part."""
         self._epochs_told += 1
         spent = max(result.seconds, (time.perf_counter() - self._began) / self._epochs_told)
         left = spent * (self.num_epochs - result.epoch)
         self.say(
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}  "
-            f"train loss {result.train_loss:.4f} accuracy {result.train_accuracy:.2%}  "
-            f"val loss {result.val_loss:.4f} accuracy {result.val_accuracy:.2%}  "
-            f"{result.pictures_per_second:,.0f} pictures/s  {_clock(left)} left"
+            f"train {result.train_accuracy:.1%} loss {result.train_loss:#.3g}  "
+            f"val {result.val_accuracy:.1%} loss {result.val_loss:#.3g}  "
+            f"{result.pictures_per_second:,.0f}/s  {_clock(left)} left"
         )
         return False
 
