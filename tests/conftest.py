@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 _CALLED = ("dog.4101.jpg", "dog.4102.jpg", "dog.4103.jpg")  # pictures that pages name
-_NUM_DIGITS = {"train": 1500, "t10k": 500}  # of MNIST
+_NUM_DIGITS = {"train": 1500, "t10k": 1000}  # of MNIST
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ LIGHTER: dict[tuple[str, str], dict[str, object]] = {
     ("3_three_kinds", "compare"): {"seeds": 1} | PLAIN,
     ("4_cats_and_dogs", "train"): PLAIN,
     ("4_cats_and_dogs", "compare"): PLAIN,
-    ("5_family", "train"): {"batch_size": 50, "fraction": 0.5} | PLAIN,
+    ("5_family", "train"): {"batch_size": 50, "fraction": 0.2} | PLAIN,
 }
 FIELDS = {"name", "command", "seed", "n", "machine", "versions", "date", "seconds", "values"}
 MOST_LINES, MOST_BYTES, MOST_BYTES_TOGETHER = 40, 200_000, 1_000_000
