@@ -141,9 +141,13 @@ def _begin(project: Path, *options: str, words: tuple[str, ...] = ()) -> subproc
 
 
 def _wait_for_epochs(run: Path, num_epochs: int, process: subprocess.Popen[str]) -> None:
+    _wait_for_lines(run / "results.csv", "\n", num_epochs + 1, process)
+
+
+def _wait_for_lines(file: Path, words: str, number: int, process: subprocess.Popen[str]) -> None:
+    """Until the words stand in a file so many times."""
     deadline = time.monotonic() + 240
-    results = run / "results.csv"
-    while not (results.exists() and results.read_text().count("\n") > num_epochs):
+    while not (file.exists() and file.read_text().count(words) >= number):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -182,13 +186,14 @@ def test_e03_killed_process_of_two_is_begun_again_and_the_run_ends_with_the_same
     calm: RunFolder, tmp_path: Path
 ) -> None:
     process = _begin(tmp_path / "killed", "--max-restarts", "2")
-    for rank, num_epochs in enumerate((1, 3)):  # first the leader, then, when it has been begun again, the other one
-        _wait_for_epochs(tmp_path / "killed" / "digits", num_epochs, process)
+    run = RunFolder(tmp_path / "killed" / "digits")
+    for rank, num_epochs in enumerate((1, 3)):  # first the leader, then, when both have been begun again, the other one
+        _wait_for_lines(run.log_path, "goes on from", rank, process)
+        _wait_for_epochs(run.path, num_epochs, process)
         os.kill(_workers(process)[rank], signal.SIGKILL)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["digits"]
-    run = RunFolder(tmp_path / "killed" / "digits")
     assert run.is_finished
     assert len(run.results) == 8
     log = run.log_path.read_text()
