@@ -25,7 +25,7 @@ for rate in (1e-3, 1e-4):
     print(f"rate {rate:g}:", compared.comparison.in_words())
 draw_variants(found, figures)
 
-# The rate falls when the validation loss does no more, and the training stops by itself.
+# The rate falls when the validation loss does not any more, and the training stops by itself.
 slow = {"epochs": 40, "fraction": 0.05, "augment": "none", "optimizer": "adam", "schedule": "plateau", "patience": 10}
 run = saccade.train("cifar10.zip", model="alexnet_bn", recipe="scratch", name="plateau", **(common | slow | SHORT))
 draw_plateau(run.results, figures)

@@ -11,7 +11,7 @@ saccade compare cifar10.zip --model alexnet_lrn,alexnet,alexnet_bn --recipe scra
   --batch-size 64 --flip 0.5 --shift 0.1 --fractions 0.1 --val-share 0.05 --learning-rate 1e-4 \
   --name rate-0.0001
 
-# The rate falls when the validation loss does, no further; then the training stops by itself.
+# The rate falls when the validation loss does not any more; then the training stops by itself.
 saccade train cifar10.zip --model alexnet_bn --recipe scratch --image-size 128 --epochs 40 --batch-size 64 \
   --augment none --fraction 0.05 --val-share 0.05 --optimizer adam --schedule plateau --patience 10 \
   --name plateau

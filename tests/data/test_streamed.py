@@ -27,6 +27,7 @@ from saccade.data.statistics import pixel_statistics
 from saccade.data.streamed import Streamed
 from saccade.errors import PictureError
 from saccade.recipe import Recipe
+from saccade.training.callbacks import EpochResult
 
 SETTINGS = PackSettings(image_size=16, grey=False, fit="squash", rules=DecodeRules())
 KEEP = Work(1, False, lambda done, total: None)
@@ -179,6 +180,33 @@ def test_streamed_run_is_judged_and_reported_without_a_pack(colours: Path, cache
     run = saccade.train(colours, name="streamed", project=tmp_path / "runs", quiet=True, stream=True, **SMALL)  # type: ignore[arg-type]
     assert run.evaluate().accuracy == run.metrics["test"]["accuracy"]
     assert not list(cache.rglob("images.npy"))
+
+
+class _Take(saccade.Callback):
+    """Moves a class away after the second epoch."""
+
+    def __init__(self, folder: Path, target: Path) -> None:
+        self.folder, self.target = folder, target
+
+    def after_epoch(self, result: EpochResult) -> bool:
+        if result.epoch == 2:
+            self.folder.rename(self.target)
+        return False
+
+
+def test_run_whose_pictures_went_goes_on_to_the_same_bits_when_they_are_back(
+    colours: Path, cache: Path, tmp_path: Path
+) -> None:
+    pictures = Path(shutil.copytree(colours, tmp_path / "pictures"))
+    settings = SMALL | {"epochs": 4, "stream": True, "quiet": True, "project": tmp_path / "runs"}
+    taken = _Take(pictures / "red", tmp_path / "red")
+    with pytest.raises(PictureError, match="does not exist"):
+        saccade.train(pictures, name="taken", callbacks=[taken], **settings)  # type: ignore[arg-type]
+    taken.target.rename(taken.folder)
+    back = saccade.train(resume=tmp_path / "runs" / "taken", quiet=True)
+    calm = saccade.train(pictures, name="calm", **settings)  # type: ignore[arg-type]
+    one, two = ((run.folder.path / "weights" / "last.safetensors").read_bytes() for run in (back, calm))
+    assert one == two
 
 
 def test_gpu_keeps_no_copy_of_streamed_pictures(pictures: Path, cache: Path) -> None:
