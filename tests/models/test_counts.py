@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -99,6 +100,30 @@ def test_resnet_cifar_differs_from_its_sister_in_the_stem_alone(depth: int) -> N
         theirs = torchvision.models.get_model(f"resnet{depth}", num_classes=10)
     expected = count(theirs) - 64 * 3 * 7 * 7 + 64 * 3 * 3 * 3
     assert count(on_meta(f"resnet{depth}_cifar", 10)) == expected == CATALOGUE[f"resnet{depth}_cifar"].parameters
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_narrow_resnets_count_as_in_table_6_of_the_paper(depth: int, millions: float) -> None:
+    # 6n + 2 layers: one convolution from the picture, 2n at each of three widths, one linear layer; shortcuts are free.
+    pairs = [(3, 16)]
+    for width in (16, 32, 64):
+        pairs += [(pairs[-1][1], width)] + [(width, width)] * ((depth - 2) // 3 - 1)
+    total = sum(9 * before * after + 2 * after for before, after in pairs) + 64 * 10 + 10
+    assert len(pairs) + 1 == depth
+    assert count(on_meta(f"resnet{depth}_cifar", 10)) == total == CATALOGUE[f"resnet{depth}_cifar"].parameters
+    assert math.isclose(total, millions * 1e6, rel_tol=0.03)
+
+
+def test_shortcut_of_a_narrow_resnet_drops_places_and_adds_zeros() -> None:
+    network = build_network(NetworkSpec("resnet20_cifar", 10, 32), seed=0).eval()
+    block = network.stages.get_submodule("layer2_0")
+    for name in ("bn1", "bn2"):
+        torch.nn.init.zeros_(getattr(block, name).weight)  # the convolutions add nothing
+    maps = torch.rand(2, 16, 8, 6)
+    found = block(maps).detach().numpy()
+    assert found.shape == (2, 32, 4, 3)
+    np.testing.assert_array_equal(found[:, :16], maps.numpy()[:, :, ::2, ::2])
+    assert not found[:, 16:].any()
 
 
 def test_densenet_cifar_count_is_the_papers_sum() -> None:

@@ -22,7 +22,7 @@ from saccade.models.inception import inception_v3
 from saccade.models.inception import torchvision_name as inception_name
 from saccade.models.lenet import lenet5
 from saccade.models.network import Network, NetworkSpec
-from saccade.models.resnet import resnet
+from saccade.models.resnet import resnet, resnet_narrow
 from saccade.models.resnet import torchvision_name as resnet_name
 from saccade.models.sprint import sprint
 from saccade.models.timm import PREFIX as TIMM
@@ -126,6 +126,16 @@ _ENTRIES = (
         },
     ),
     *_variants(
+        Entry("", resnet_narrow, 32, 3, 10, 0, "learn what to add to the input", _RESNET, 2015),
+        {
+            "resnet20_cifar": 269_722,
+            "resnet32_cifar": 464_154,
+            "resnet44_cifar": 658_586,
+            "resnet56_cifar": 853_018,
+            "resnet110_cifar": 1_727_962,
+        },
+    ),
+    *_variants(
         Entry("", densenet, 224, 3, 1000, 0, "each layer sees all before it", _DENSENET, 2016, densenet_name),
         {
             "densenet121": 7_978_856,
@@ -162,6 +172,7 @@ _TRANSFER: Mapping[Callable[[NetworkSpec], Network], Transfer] = MappingProxyTyp
         googlenet_cifar: Transfer("inception5*"),
         inception_v3: Transfer("Mixed_7"),
         resnet: Transfer("layer4"),
+        resnet_narrow: Transfer("layer3"),
     }
 )
 CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
