@@ -88,6 +88,15 @@ def test_last_lines_say_what_was_seen_used_and_skipped(colours: Path, tmp_path: 
     assert screen.lines[-2:] == ["pictures: 61 seen, 60 used, 1 skipped", "  skipped: 1 truncated"]
 
 
+def test_pictures_that_a_fraction_leaves_out_are_counted_as_that(colours: Path, tmp_path: Path) -> None:
+    screen = _Listener()
+    run = train(make_recipe("scratch", QUICK | {"fraction": 0.5}), colours, Place(tmp_path), screen)
+    used = len(run.splits)
+    assert 30 < used < 60
+    expected = f"pictures: 60 seen, {used} used, 0 skipped, {60 - used} not learned from (--fraction)"
+    assert screen.lines[-1] == expected
+
+
 def test_skipped_pictures_are_listed_in_the_run(colours: Path, tmp_path: Path) -> None:
     root = _copy(colours, tmp_path / "pictures")
     (root / "red" / "empty.png").touch()

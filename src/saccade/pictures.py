@@ -115,13 +115,14 @@ def split_pictures(listing: Listing, pack: Pack, recipe: Recipe, screen: Screen)
     if recipe.fraction < 1:
         rows, parts = learn_from_fewer(pack, sides, recipe.fraction, draw.seed)
     findings = describe_looks(pack) | describe_sides(pack, duplicates, sides)
+    aside = {"num_set_aside": len(pack.usable) - len(sides.rows), "num_left_out": len(sides.rows) - len(rows)}
     thin = check_splits(pack.labels[rows], parts, pack.class_names, watched=recipe.val_share > 0)
     for sentence in (*thin, *brief(findings)):
         screen.warn(sentence)
     counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
     screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
     leaked = sides.leaked[: 0 if recipe.drop_leaks else None]
-    shown = Pictures(listing, pack, rows, parts, findings, leaked)
+    shown = Pictures(listing, pack, rows, parts, findings | aside, leaked)
     if not shown.is_watched:
         screen.warn(
             f"nothing is set aside to watch (--val-share 0): {len(shown.of(VAL)):,} pictures that are learned from do, "

@@ -90,6 +90,8 @@ def pictures_in_words(report: dict[str, Any]) -> list[str]:
     lines = [f"pictures: {report['num_seen']:,} seen, {report['num_used']:,} used, {report['num_skipped']:,} skipped"]
     if report.get("num_set_aside"):
         lines[0] += f", {report['num_set_aside']:,} set aside (copies across parts or classes)"
+    if report.get("num_left_out"):
+        lines[0] += f", {report['num_left_out']:,} not learned from (--fraction)"
     for key, what in (("skipped", "skipped"), ("noted", "used, but noted")):
         if report[key]:
             lines.append(f"  {what}: " + ", ".join(f"{count:,} {reason}" for reason, count in report[key].items()))

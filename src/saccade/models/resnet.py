@@ -4,10 +4,10 @@
 | --- | --- |
 | resnet18 ... resnet152 | table 1 of the paper, as published with torchvision |
 | resnet20_cifar ... resnet110_cifar | section 4.2 of the paper: 6n + 2 narrow layers, made for CIFAR-10 |
-| resnet18_cifar ... resnet152_cifar | the widths and depths of table 1 for 32×32: a 3×3 stem of stride 1, no first pool |
+| resnet18_cifar ... resnet152_cifar | the widths and depths of table 1 for 32×32: 3×3 stem of stride 1, no first pool |
 
-The second kind is the paper's own for pictures of 32×32. What most work on CIFAR calls ResNet-18 and so on is the third,
-with forty times the weights; appendix B.9 of SimCLR describes it (https://arxiv.org/abs/2002.05709).
+The second kind is the paper's own for pictures of 32×32. What most work on CIFAR calls ResNet-18 and so on is the
+third, with many times the weights; appendix B.9 of SimCLR describes it (https://arxiv.org/abs/2002.05709).
 
 Stages: stem, stem_pool, layer1_0, layer1_1 ... layer4_2. The field writes layer1.0, but the name of a torch module
 must not have a dot in it.
