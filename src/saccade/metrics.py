@@ -19,6 +19,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """`0.665 to 0.856`."""
+        return f"{self.low:.3f} to {self.high:.3f}"
+
 
 def wilson(num_correct: int, num_pictures: int) -> Interval:
     """The 95 % Wilson interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""

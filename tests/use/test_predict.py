@@ -60,6 +60,13 @@ def test_more_classes_asked_for_than_there_are_gives_all(classifier: Classifier,
     assert len(classifier.predict(colours / "red" / "00.png", top=99)[0].guesses) == 3
 
 
+def test_prediction_is_printed_as_the_command_prints_it(classifier: Classifier, colours: Path) -> None:
+    (found,) = classifier.predict(colours / "red" / "00.png", top=2)
+    (first, second) = found.guesses
+    guesses = f"{first.class_name} {first.probability:.1%}  {second.class_name} {second.probability:.1%}"
+    assert str(found) == f"{found.name}  {guesses}"
+
+
 def test_no_class_asked_for_is_a_usage_error(classifier: Classifier, colours: Path) -> None:
     with pytest.raises(UsageError, match="top=0"):
         classifier.predict(colours, top=0)

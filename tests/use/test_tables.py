@@ -5,9 +5,10 @@ from __future__ import annotations
 from torchvision.models import ResNet50_Weights
 
 from saccade.models.catalogue import CATALOGUE
+from saccade.models.network import NetworkSpec
 from saccade.models.published import published_sets
-from saccade.models.summary import catalogue_rows
-from saccade.use.tables import catalogue_in_words, published_in_words
+from saccade.models.summary import catalogue_rows, layer_table, outline
+from saccade.use.tables import catalogue_in_words, layers_in_words, published_in_words
 
 
 def test_published_weights_are_listed_with_accuracy_size_and_licence() -> None:
@@ -41,3 +42,16 @@ def test_catalogue_in_a_narrow_terminal_leaves_its_last_columns_out_and_says_so(
     assert [line.split()[0] for line in table[1:]] == [name for name in CATALOGUE if name.startswith("vgg")]
     assert "idea and paper: in a wider terminal, or with --json" in lines
     assert catalogue_in_words(rows, 1000) == catalogue_in_words(rows)
+
+
+def test_table_of_layers_leaves_the_kind_out_where_a_terminal_is_narrow_and_says_so() -> None:
+    table = layer_table(outline(NetworkSpec("lenet5", 3, 32)))
+    wide, narrow = layers_in_words(table), layers_in_words(table, 80)
+    assert max(map(len, wide.splitlines())) > 80 >= max(map(len, narrow.splitlines()))
+    assert "kind: in a wider terminal, or with --json" in narrow
+    assert [line.split()[0] for line in wide.splitlines()[2:15]] == [
+        line.split()[0] for line in narrow.splitlines()[2:15]
+    ]
+    assert "Conv2d" in wide
+    assert "Conv2d" not in narrow
+    assert layers_in_words(table, 200) == wide

@@ -48,7 +48,7 @@ def models(
         network = outline(NetworkSpec(name, classes or entry.num_classes, size, channels or entry.in_channels, head))
         freeze(network, train)
         table = layer_table(network)
-        print(json.dumps(table.to_json()) if as_json else layers_in_words(table))
+        print(json.dumps(table.to_json()) if as_json else layers_in_words(table, terminal_width()))
         if not (as_json or name.startswith("timm/")):
             print(published_in_words(published_sets(name)))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,15 @@ def screen_for(quiet: bool) -> Screen:
 def terminal_width() -> int | None:
     """Characters in a line of the terminal that is written to; None where that is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def how_to_be_found() -> str:
+    """What to type once where the shell does not find `saccade`, as after `make demo`; empty where it does."""
+    activate = Path(sys.prefix, "bin", "activate")
+    if shutil.which("saccade") or not activate.exists():
+        return ""
+    near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+    return f"Your shell does not find `saccade` yet; once in every new terminal, type: source {shlex.quote(str(near))}"
 
 
 def check_output(output: Path | None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saccade.commands.terminal import screen_for
+from saccade.commands.terminal import how_to_be_found, screen_for
 from saccade.errors import UsageError
 from saccade.flags import Debug, Quiet
 from saccade.presets import make_recipe
@@ -35,6 +35,8 @@ def demo(
         guesses = "   ".join(f"{guess.class_name}: {guess.probability:.1%}" for guess in prediction.guesses)
         print(f"\n{draw_digit(pixels)}\na test digit, labelled {truth}; predicted  {guesses}")
     print(f"\nNow with your own pictures: saccade train FOLDER (one folder of pictures per class); run: {folder.path}")
+    if words := how_to_be_found():
+        print(words)
 
 
 def train(**given: Any) -> None:

@@ -56,6 +56,10 @@ class Prediction:
         """Of the most likely class."""
         return self.guesses[0].probability if self.guesses else None
 
+    def __str__(self) -> str:
+        """As the command prints it: `photo.jpg  cat 97.1%  dog 2.9%`."""
+        return in_words(self)
+
     def to_json(self) -> dict[str, object]:
         """As plain values; in place of `sure` there is `reason` when the picture could not be read."""
         guesses = [guess._asdict() for guess in self.guesses]

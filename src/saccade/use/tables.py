@@ -28,8 +28,13 @@ def evaluation_in_words(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def layers_in_words(table: LayerTable) -> str:
-    """A line per layer, then the totals."""
+def layers_in_words(table: LayerTable, width: int | None = None) -> str:
+    """A line per layer, then the totals.
+
+    Args:
+        table: of a network.
+        width: characters of a line; the kind of a layer is left out where it does not fit. None for any number.
+    """
     spec = table.spec
     cells = [["layer", "kind", "output shape", "parameters", "learns", "multiply-adds"]]
     for row in table.rows:
@@ -39,12 +44,20 @@ def layers_in_words(table: LayerTable) -> str:
         shape = "×".join(str(size) for size in row.output_shape)
         cells.append([row.name, row.kind, shape, f"{row.parameters:,}", learns, f"{row.multiply_adds:,}"])
     picture = f"{spec.image_size}×{spec.image_size}×{spec.in_channels}"
+    left, hint = 3, list[str]()
+    if width is not None and _width(cells) > width:
+        cells, left, hint = (
+            [[name, *rest] for name, _, *rest in cells],
+            2,
+            ["kind: in a wider terminal, or with --json"],
+        )
     return "\n".join(
         [
             f"{spec.model}: pictures of {picture}, {spec.num_classes:,} classes",
             "",
-            aligned(cells, left=3),
+            aligned(cells, left=left),
             "",
+            *hint,
             f"parameters {table.parameters:,}   learn {table.trainable:,}   frozen {table.frozen:,}   "
             f"multiply-adds per picture {table.multiply_adds:,}",
         ]
