@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from saccade.cli import run_command_line
+from saccade.commands.terminal import how_to_be_found
 from saccade.runs import RunFolder
 
 Captured = pytest.CaptureFixture[str]
@@ -292,3 +293,16 @@ def test_e04_sigterm_while_training_exits_with_143_and_says_so(colours: Path, tm
     assert process.returncode == 143
     assert "stopped by SIGTERM" in printed
     assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_shell_that_does_not_find_saccade_is_told_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "activate").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert how_to_be_found().endswith("type: source .venv/bin/activate")
+    (folder / "saccade").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    assert how_to_be_found() == ""
