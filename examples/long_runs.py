@@ -3,7 +3,8 @@
     cd FOLDER; python .../examples/long_runs.py        the folder in which the commands were run, with its runs/
 
 `python benchmarks/sprint.py --keras runs/keras.json` measures the Keras that exercise 2 is compared with.
-It draws what the exercises' scripts draw, from the run folders. A number that a page waits for stands there as
+It draws what the exercises' scripts draw: the family from its records, which have what earlier calls found, the rest
+from the run folders. A number that a page waits for stands there as
 
     <!--~ family.resnet18_cifar_accuracy:.1% -->not yet measured<!-- -->
 
@@ -38,7 +39,7 @@ from saccade.models.summary import layer_table  # noqa: E402
 from saccade.runs import RunFolder  # noqa: E402
 from saccade.use.figures import curve  # noqa: E402
 
-FAMILY = ("lenet5", "alexnet_cifar", "googlenet_cifar", "resnet18_cifar", "densenet_cifar")
+FAMILY = ("lenet5", "alexnet_cifar", "googlenet_cifar", "resnet18_cifar", "resnet32_cifar", "densenet_cifar")
 KERAS_PICTURES = 30 * 50_000  # of the run that is usually quoted
 PAGE_OF = {"2_alexnet": "2-alexnet.md", "5_family": "5-family.md"}
 
@@ -114,7 +115,8 @@ def family() -> Iterator[Record]:
         if run := finished(name):
             table = layer_table(run.load().network)
             sizes = {f"{name}_parameters": table.parameters, f"{name}_multiply_adds": table.multiply_adds}
-            yield of_run(name, run, judged(name, run) | sizes)
+            watched = {f"{name}_val_accuracy": [row["val_accuracy"] for row in run.results]}
+            yield of_run(name, run, judged(name, run) | sizes | watched)
     if run := finished("by-hand"):
         path = RUNS / "by-hand.json"
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -150,17 +152,16 @@ def draw_alexnet(folder: Path) -> None:
             curve(run.results, quantity).savefig(folder / f"best-{quantity}.svg", metadata={"Date": None})
 
 
-def draw_family(folder: Path) -> None:
-    """Accuracy over cost and over epochs; the gradients are drawn where they are measured."""
+def draw_family(folder: Path, known: Mapping[str, Any]) -> None:
+    """Accuracy over cost and over epochs, of all that has a record; the gradients where they are measured."""
     drawing, results = drawing_of("5_family"), []
-    for run in filter(None, map(finished, FAMILY)):
-        test, table = run.metrics["test"], layer_table(run.load().network)
-        costs = (table.parameters, table.multiply_adds, costs_of(run.path.name).get("processor_seconds", 1.0))
-        watched = [row["val_accuracy"] for row in run.results]
-        results.append(drawing.Result(run.path.name, test["accuracy"], *test["interval"], *costs, watched))
-    if results:
-        drawing.draw_family(results, folder, "seconds of the processor, all in all")
-        drawing.draw_epochs(results, folder)
+    keys = ("accuracy", "low", "high", "parameters", "multiply_adds", "val_accuracy")
+    for name in FAMILY:
+        if f"{name}_val_accuracy" in known:
+            *numbers, watched = (known[f"{name}_{key}"] for key in keys)
+            results.append(drawing.Result(name, *numbers, known[f"{name}.processor_seconds"], watched))
+    drawing.draw_family(results, folder, "seconds of the processor, all in all")
+    drawing.draw_epochs(results, folder)
     if (RUNS / "gradients.json").exists():
         found = json.loads((RUNS / "gradients.json").read_text(encoding="utf-8"))
         drawing.draw_gradients(found["gradients"], folder)
@@ -193,18 +194,25 @@ def filled_in(page: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
 
 def main() -> int:
     """Records, figures, pages; the code of fill.py."""
-    for exercise, draw in (("alexnet", draw_alexnet), ("family", draw_family)):
-        with TemporaryDirectory() as folder:
-            draw(Path(folder))
-            for path in Path(folder).iterdir():
-                shutil.copy(path, PAGES / "figures" / f"{exercise}-{path.name}")
     for exercise, records in (("2_alexnet", alexnet()), ("5_family", family())):
         for record in records:
             print(write_record(exercise, record).name, record.name)
     known = {file: fill.values_of(records) for file, records in fill.load_records(PAGES / "records").items()}
+    with TemporaryDirectory() as folder:
+        draw_alexnet(Path(folder))
+        take_figures(Path(folder), "alexnet")
+    with TemporaryDirectory() as folder:
+        draw_family(Path(folder), known["family"])
+        take_figures(Path(folder), "family")
     for page in PAGE_OF.values():
         filled_in(PAGES / page, known)
     return int(fill.main([]))
+
+
+def take_figures(folder: Path, exercise: str) -> None:
+    """Drawings of an exercise to the pages' figures."""
+    for path in folder.iterdir():
+        shutil.copy(path, PAGES / "figures" / f"{exercise}-{path.name}")
 
 
 if __name__ == "__main__":
