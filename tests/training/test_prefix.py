@@ -70,7 +70,7 @@ def _losses(history: list[EpochResult]) -> list[float]:
         ("vgg11_bn", "block5", 32, "gap:32", "sgd"),
         ("alexnet_bn", "conv4,conv5", 80, "gap", "sgd"),
         ("cnn4", "last-1", 32, None, "adamw"),
-        ("googlenet_cifar", "inception5*", 32, None, "sgd"),
+        ("googlenet_cifar", "inception5*", 16, None, "sgd"),
         ("timm/convnext_atto", "last-2", 64, None, "adamw"),
         ("timm/vit_tiny_patch16_224", "last-quarter", 64, None, "adamw"),
     ],
