@@ -81,6 +81,7 @@ def alexnet() -> Iterator[Record]:
         best = min(run.results, key=lambda row: row["val_loss"])
         values = judged("plateau", run) | {"plateau_lowest": int(best["epoch"]), "plateau_falls": len(falls)}
         values |= {"plateau_first_fall": falls[0] if falls else 0}
+        values |= {"plateau_kept": int(max(run.results, key=lambda row: row["val_accuracy"])["epoch"])}
         yield of_run("plateau", run, values)
     if (RUNS / "memory.json").exists():
         values = json.loads((RUNS / "memory.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INK, LINE, MUTED = "#1c1f23", "#e3e3de", "#666c73"
-BESIDE = {"densenet_cifar": ((-10, -4), "right"), "resnet18_cifar": ((0, 16), "center")}  # else names would meet
+BESIDE = {"resnet32_cifar": ((-8, 4), "right"), "resnet18_cifar": ((0, -26), "center")}  # else names would meet
 COLOURS = ("#1d6a86", "#c2703d", "#7f76c0", "#4f9a5b", "#c05a78", "#8a7a3c")
 
 
