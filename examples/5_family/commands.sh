@@ -1,5 +1,5 @@
 # Exercise 5 as commands: hours, none of them more than one of two quiet cores. Needs cifar10.zip here.
-# short: --epochs 1 --small-first 16
+# short: --epochs 1
 # short compare: --quiet
 
 # What they are made of.
