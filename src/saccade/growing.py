@@ -32,7 +32,7 @@ def early_sides(recipe: Recipe) -> tuple[int, ...]:
 
 def early_sides_in_words(recipe: Recipe) -> str:
     """What the first epochs see, and why val lags behind them; nothing where they see what all do."""
-    sides = early_sides(recipe)
+    sides = early_sides(recipe)[: recipe.epochs]
     if not sides or min(sides) == recipe.image_size:
         return ""
     epochs = "epoch 1 learns" if len(sides) == 1 else f"epochs 1 to {len(sides)} learn"
