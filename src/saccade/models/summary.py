@@ -137,7 +137,7 @@ def matches(name: str, pattern: str) -> bool:
 def multiply_adds(entry: Entry) -> int:
     """What one picture costs at the published size: multiply-adds of convolutions and linear layers.
 
-    As many as layer_table says for every network of the catalogue, but all 33 take 1.0 s instead of 5 s (one core).
+    As many as layer_table says for every network of the catalogue, in less time.
     """
     spec = NetworkSpec(entry.name, entry.num_classes, entry.image_size, entry.in_channels)
     costs = Costs()
