@@ -139,8 +139,8 @@ def of_gradients() -> dict[str, float]:
     return values
 
 
-def draw_alexnet(folder: Path) -> None:
-    """Variants, plateau, and the curves of the best one."""
+def draw_alexnet(folder: Path, _: Mapping[str, Any]) -> None:
+    """Variants, plateau, and the curves of the best one, from the run folders."""
     drawing = drawing_of("2_alexnet")
     paths = {float(rate): RUNS / f"rate-{rate}" / "compare.json" for rate in RATES}
     if all(path.exists() for path in paths.values()):
@@ -199,21 +199,14 @@ def main() -> int:
         for record in records:
             print(write_record(exercise, record).name, record.name)
     known = {file: fill.values_of(records) for file, records in fill.load_records(PAGES / "records").items()}
-    with TemporaryDirectory() as folder:
-        draw_alexnet(Path(folder))
-        take_figures(Path(folder), "alexnet")
-    with TemporaryDirectory() as folder:
-        draw_family(Path(folder), known["family"])
-        take_figures(Path(folder), "family")
+    for exercise, draw in (("alexnet", draw_alexnet), ("family", draw_family)):
+        with TemporaryDirectory() as folder:
+            draw(Path(folder), known[exercise])
+            for path in Path(folder).iterdir():
+                shutil.copy(path, PAGES / "figures" / f"{exercise}-{path.name}")
     for page in PAGE_OF.values():
         filled_in(PAGES / page, known)
     return int(fill.main([]))
-
-
-def take_figures(folder: Path, exercise: str) -> None:
-    """Drawings of an exercise to the pages' figures."""
-    for path in folder.iterdir():
-        shutil.copy(path, PAGES / "figures" / f"{exercise}-{path.name}")
 
 
 if __name__ == "__main__":

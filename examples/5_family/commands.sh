@@ -1,4 +1,4 @@
-# Exercise 5 as commands: hours, none of them more than one of two quiet cores. Needs cifar10.zip here.
+# Exercise 5 as commands: none takes more than an hour of two quiet cores. Needs cifar10.zip here.
 # short: --epochs 1
 # short compare: --quiet
 
@@ -15,8 +15,8 @@ saccade train cifar10.zip --model alexnet_cifar --recipe scratch --epochs 24 \
   --flip 0.5 --flip-turns --shift 0.0625 --whole-pixels --val-share 0.02 --label-smoothing 0.1 --batch-size 128 \
   --name alexnet_cifar
 
-# Four with it, by Muon; the first epochs see smaller pictures, so that there are more of them. The paper's own ResNet for
-# CIFAR-10 is narrow, and its epochs are cheap.
+# Four with it, by Muon. The dear two see 16 pixels, and are judged by them; of the others only the first epochs see smaller
+# pictures, so that there are more of them. The paper's own ResNet for CIFAR-10 is narrow, and its epochs are cheap.
 saccade train cifar10.zip --model googlenet_cifar --recipe scratch --epochs 3 --image-size 16 \
   --optimizer muon --learning-rate 0.13 --momentum 0.6 --head-rate 0.5 --schedule triangle --warmup 0.5 \
   --flip 0.5 --flip-turns --shift 0.0625 --whole-pixels --val-share 0.02 --label-smoothing 0.1 --batch-size 500 \

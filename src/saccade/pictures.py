@@ -32,7 +32,7 @@ _WATCHERS = 1000  # pictures that are learned from and watch all the same, where
 class Pictures(NamedTuple):
     """The decoded pictures, which rows of the pack are used, the part of each, and what was found about them.
 
-    `leaked` are rows of val and test of which copies are learned from.
+    `leaked` are rows of val and test of which copies are learned from; `fraction` leaves out `num_left_out` pictures.
     """
 
     listing: Listing
@@ -41,6 +41,7 @@ class Pictures(NamedTuple):
     parts: npt.NDArray[np.str_]
     findings: dict[str, Any]
     leaked: npt.NDArray[np.int64]
+    num_left_out: int = 0
 
     @property
     def is_watched(self) -> bool:
@@ -115,14 +116,13 @@ def split_pictures(listing: Listing, pack: Pack, recipe: Recipe, screen: Screen)
     if recipe.fraction < 1:
         rows, parts = learn_from_fewer(pack, sides, recipe.fraction, draw.seed)
     findings = describe_looks(pack) | describe_sides(pack, duplicates, sides)
-    aside = {"num_set_aside": len(pack.usable) - len(sides.rows), "num_left_out": len(sides.rows) - len(rows)}
     thin = check_splits(pack.labels[rows], parts, pack.class_names, watched=recipe.val_share > 0)
     for sentence in (*thin, *brief(findings)):
         screen.warn(sentence)
     counts = " · ".join(f"{part} {(parts == part).sum():,}" for part in (TRAIN, VAL, TEST))
     screen.say(f"{listing.source}: {len(rows):,} pictures in {len(pack.class_names)} classes · {counts}")
     leaked = sides.leaked[: 0 if recipe.drop_leaks else None]
-    shown = Pictures(listing, pack, rows, parts, findings | aside, leaked)
+    shown = Pictures(listing, pack, rows, parts, findings, leaked, len(sides.rows) - len(rows))
     if not shown.is_watched:
         screen.warn(
             f"nothing is set aside to watch (--val-share 0): {len(shown.of(VAL)):,} pictures that are learned from do, "

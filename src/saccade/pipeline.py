@@ -186,7 +186,7 @@ def _resolve(recipe: Recipe) -> Recipe:
 
 def _start_run(charge: Charge, begun: Begun | None, recipe: Recipe, shown: Pictures) -> Begun:
     """Make the run folder, or take up an old one, and write down what is known before training: runs.py."""
-    listing, pack, rows, parts, findings, _ = shown
+    listing, pack, rows, parts, findings, _, num_left_out = shown
     log = charge.log
     class_of = [pack.class_names[label] for label in pack.labels[rows].tolist()]
     splits = list(zip((pack.names[row] for row in rows.tolist()), class_of, parts.tolist(), strict=True))
@@ -203,7 +203,7 @@ def _start_run(charge: Charge, begun: Begun | None, recipe: Recipe, shown: Pictu
     source = Path(listing.source)
     is_path = source.exists() or "{" in listing.source  # else a word; braces stand for several shards
     place_of = str(source.resolve()) if is_path else listing.source
-    report = describe_pictures(pack, rows, parts, place_of, list(listing.notes)) | findings
+    report = describe_pictures(pack, rows, parts, place_of, list(listing.notes), num_left_out) | findings
     report["test_pictures"] = fingerprint_of(pack, shown.of(TEST))
     run.write_pictures(report, splits, pack.skipped)
     run.write_recipe(recipe)

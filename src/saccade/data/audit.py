@@ -54,9 +54,23 @@ def check_classes_left(pack: Pack) -> None:
 
 
 def describe_pictures(
-    pack: Pack, rows: npt.NDArray[np.int64], splits: npt.NDArray[np.str_], source: str, notes: list[str]
+    pack: Pack,
+    rows: npt.NDArray[np.int64],
+    splits: npt.NDArray[np.str_],
+    source: str,
+    notes: list[str],
+    num_left_out: int = 0,
 ) -> dict[str, Any]:
-    """As it stands in data_report.json. `rows` are the pictures that are used, `splits` their parts."""
+    """As it stands in data_report.json.
+
+    Args:
+        pack: the decoded pictures.
+        rows: those that are used.
+        splits: their parts.
+        source: where they came from.
+        notes: what was said about them.
+        num_left_out: usable ones that a `fraction` leaves out; all others that are not used were set aside.
+    """
     labels = pack.labels[rows]
     parts = (TRAIN, VAL, TEST)
     return {
@@ -65,7 +79,8 @@ def describe_pictures(
         "num_seen": _num_seen(pack),
         "num_used": len(rows),
         "num_skipped": len(pack.skipped),
-        "num_set_aside": len(pack.usable) - len(rows),
+        "num_set_aside": len(pack.usable) - len(rows) - num_left_out,
+        "num_left_out": num_left_out,
         "skipped": dict(Counter(skipped.reason for skipped in pack.skipped).most_common()),
         "noted": pack.noted(),
         "notes": notes,

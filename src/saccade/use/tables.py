@@ -46,11 +46,8 @@ def layers_in_words(table: LayerTable, width: int | None = None) -> str:
     picture = f"{spec.image_size}×{spec.image_size}×{spec.in_channels}"
     left, hint = 3, list[str]()
     if width is not None and _width(cells) > width:
-        cells, left, hint = (
-            [[name, *rest] for name, _, *rest in cells],
-            2,
-            ["kind: in a wider terminal, or with --json"],
-        )
+        cells = [[name, *rest] for name, _, *rest in cells]
+        left, hint = 2, ["kind: in a wider terminal, or with --json"]
     return "\n".join(
         [
             f"{spec.model}: pictures of {picture}, {spec.num_classes:,} classes",
