@@ -146,6 +146,22 @@ def test_comparison_that_was_stopped_goes_on_where_it_was(
     assert found.comparison.num_seeds == 2, "the plan that was begun counts, not the one of the second command"
 
 
+def test_comparison_that_was_killed_before_a_training_began_trains_it_in_its_own_folder(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder = compare(_plan(models=("lenet5",), seeds=2), pictures, Place(tmp_path)).folder
+    run = RunFolder(next(folder.glob("*-seed1")))
+    whole, names = run.best_path.read_bytes(), {path.name for path in folder.iterdir()}
+    for path in run.path.rglob("*"):
+        if path.is_file() and path.name != "environment.json":
+            path.unlink()
+    (run.path / "recipe.yaml.partial").write_text("model: le", encoding="utf-8")
+    found = compare(_plan(), None, Place(tmp_path, resume=NEWEST))
+    assert found.comparison.num_seeds == 2
+    assert {path.name for path in folder.iterdir()} == names
+    assert run.best_path.read_bytes() == whole
+
+
 def test_folds_judge_every_picture_once_and_never_by_a_network_that_saw_it(pictures: Path, tmp_path: Path) -> None:
     plan = _plan(models=("lenet5",), folds=4)
     found = compare(plan, pictures, Place(tmp_path))

@@ -30,6 +30,7 @@ from saccade.models.network import Network, NetworkSpec
 from saccade.models.weights import save_network
 from saccade.pipeline import Place, train
 from saccade.presets import make_recipe
+from saccade.resuming import NEWEST
 from saccade.runs import RunFolder
 from saccade.training.callbacks import StepPosition
 from saccade.training.checkpoint import CheckpointFolder, Snapshot
@@ -251,6 +252,41 @@ def test_e03_killed_at_random_moments_every_restart_succeeds_with_the_same_bits(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all the same" in done.stdout
+
+
+def _killed_while_writing(number: int, patch: Patch) -> None:
+    """End the process, as it were, while the file with that number is being written: half of it stays behind."""
+    flush, unlink, calls = os.fsync, Path.unlink, itertools.count(1)
+
+    def fsync(file: int) -> None:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        flush(file)
+
+    def stays(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix != ".partial" or missing_ok is False:
+            unlink(path, missing_ok)
+
+    patch.setattr("saccade.whole.os.fsync", fsync)
+    patch.setattr(Path, "unlink", stays)
+
+
+def test_e03_killed_while_any_file_before_training_is_written_the_same_folder_goes_on(
+    undisturbed: Calm, colours: Path, tmp_path: Path
+) -> None:
+    calm = undisturbed(QUICK)  # and the pictures are packed
+    run, halves = RunFolder(tmp_path / "run"), set[str]()
+    for number in itertools.count(1):
+        with pytest.MonkeyPatch.context() as patch:
+            _killed_while_writing(number, patch)
+            with pytest.raises(KeyboardInterrupt):
+                _train(colours, tmp_path, QUICK, resume=NEWEST)
+        halves |= {path.name for path in run.path.glob("*.partial")}
+        if run.is_begun:
+            break
+    assert {"environment.json.partial", "splits.csv.partial", "recipe.yaml.partial"} < halves
+    assert _outcome(_train(colours, tmp_path, QUICK, resume=NEWEST)) == calm
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_best_weights_that_are_newer_than_the_checkpoint_do_not_count(

@@ -172,7 +172,7 @@ def _run(job: Job, folder: Path, source: str, screen: Screen) -> None:
     if run.is_finished:
         return
     resume = str(run.path) if run.is_begun else ""
-    train(job.recipe, None if resume else source, Place(folder, job.name, resume), screen)
+    train(job.recipe, None if resume else source, Place(folder, job.name, resume, adopt=True), screen)
 
 
 def _largest(jobs: Sequence[Job]) -> float:

@@ -193,7 +193,7 @@ def _start_run(charge: Charge, begun: Begun | None, recipe: Recipe, shown: Pictu
     if begun is None:
         place = charge.place
         name = place.name or name_after(listing.source)
-        begun = Begun(RunFolder.create(place.project, name, adopt=bool(place.resume)), recipe)
+        begun = Begun(RunFolder.create(place.project, name, adopt=place.adopt or bool(place.resume)), recipe)
         charge.take(begun.run)
         begun.run.write_environment(command_line(), datetime.now(UTC).isoformat(timespec="seconds"), job_name())
     else:

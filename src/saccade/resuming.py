@@ -43,12 +43,15 @@ class Place(NamedTuple):
     Attributes:
         resume: "" for a new run, `newest` for the newest unfinished one in `project`, or the path of a run folder.
         allow_change: go on even though the recipe or the pictures are no longer the same.
+        adopt: take the folder of that name if a command was interrupted before anything was begun in it; with `resume`
+            that is always so.
     """
 
     project: Path = Path("runs")
     name: str | None = None
     resume: str = ""
     allow_change: bool = False
+    adopt: bool = False
 
 
 class Begun(NamedTuple):

@@ -33,7 +33,10 @@ if TYPE_CHECKING:  # who loads a run to predict has no use for scikit-learn, and
 
 _NAMES_TRIED = 100_000
 _BEFORE_TRAINING = frozenset(
-    ("weights", "lock", "log.txt", "environment.json", "classes.json", "data_report.json", "splits.csv", "skipped.csv")
+    (
+        *("weights", "lock", "log.txt", "environment.json", "classes.json", "data_report.json"),
+        *("splits.csv", "skipped.csv", "recipe.yaml"),  # the last one half written: whole, the run is begun
+    )
 )
 
 
