@@ -68,6 +68,15 @@ def test_sides_that_the_network_cannot_see_are_refused(model: str, side: int, co
         train(make_recipe("sprint", SMALL | {"model": model, "small_first": str(side)}), colours, Place(tmp_path))
 
 
+def test_sides_of_the_recipe_that_are_larger_than_the_pictures_are_named_with_a_way_out(
+    colours: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        train(make_recipe("sprint", {"image_size": 16, "device": "cpu"}), colours, Place(tmp_path))
+    assert "20,20,20,24,24,24" in str(refused.value)
+    assert "--small-first 16, or other sides up to that; or larger pictures: --image-size 24" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("sides", "words"),
     [

@@ -53,15 +53,22 @@ def check_early_sides(network: Network, recipe: Recipe) -> None:
     was_training, size = network.training, side_of(network.spec)
     network.eval()
     for side in sorted(set(early_sides(recipe))):
+        if side > size:
+            larger = max(early_sides(recipe))
+            remedy = f"--small-first {size}, or other sides up to that; or larger pictures: --image-size {larger}"
+            raise _refused(network, recipe, side, remedy)
         try:
-            fits = side <= size
             network(torch.zeros(1, network.spec.in_channels, side, side, device=network.normalise.mean.device))
         except RuntimeError:
-            fits = False
-        if not fits:
-            raise RecipeError(
-                f"{network.spec.model}, made for {size}×{size} pixels, cannot learn from pictures of {side}×{side}",
-                where="small_first",
-                remedy=f"choose sides up to {size}, larger small ones, or a head that averages: --head gap",
-            )
+            remedy = "choose larger sides, or a head that averages: --head gap"
+            raise _refused(network, recipe, side, remedy) from None
     network.train(was_training)
+
+
+def _refused(network: Network, recipe: Recipe, side: int, remedy: str) -> RecipeError:
+    size = side_of(network.spec)
+    return RecipeError(
+        f"{network.spec.model}, made for {size}×{size} pixels, cannot learn from pictures of {side}×{side} at first",
+        where=f"small_first {recipe.small_first}",
+        remedy=remedy,
+    )

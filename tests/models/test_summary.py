@@ -8,8 +8,9 @@ import torch
 import torchvision
 
 from saccade.models.catalogue import CATALOGUE
+from saccade.models.costs import MULTIPLY_ADDS
 from saccade.models.network import NetworkSpec
-from saccade.models.summary import catalogue_rows, layer_table, matches, multiply_adds, outline, timm_rows
+from saccade.models.summary import catalogue_rows, layer_table, matches, outline, timm_rows
 from saccade.training.freeze import freeze
 
 
@@ -43,13 +44,17 @@ def test_totals_of_the_vgg16_example() -> None:
 def test_multiply_adds_are_those_of_torchs_counter(name: str) -> None:
     entry = CATALOGUE[name]
     found = table(name, entry.num_classes)
-    assert multiply_adds(entry) == found.multiply_adds == sum(row.multiply_adds for row in found.rows)
+    assert MULTIPLY_ADDS[name] == found.multiply_adds == sum(row.multiply_adds for row in found.rows)
+
+
+def test_multiply_adds_are_known_of_every_network_and_of_no_other() -> None:
+    assert MULTIPLY_ADDS.keys() == CATALOGUE.keys()
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "resnet50", "densenet121"])
 def test_multiply_adds_are_those_that_torchvision_publishes(name: str) -> None:
     published = torchvision.models.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
-    assert multiply_adds(CATALOGUE[name]) / 1e9 == pytest.approx(published, rel=0.01)
+    assert MULTIPLY_ADDS[name] / 1e9 == pytest.approx(published, rel=0.01)
 
 
 @pytest.mark.parametrize(

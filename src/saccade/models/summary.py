@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from saccade.models.catalogue import CATALOGUE, Entry, build_network
-from saccade.models.costs import Costs
+from saccade.models.catalogue import CATALOGUE, build_network
+from saccade.models.costs import MULTIPLY_ADDS
 from saccade.models.network import Network, NetworkSpec, side_of
 from saccade.models.published import published_sets
 from saccade.models.shapes_only import ShapesOnly
@@ -120,7 +120,7 @@ def catalogue_rows(pattern: str = "*") -> list[CatalogueRow]:
     for name, entry in CATALOGUE.items():
         if matches(name, pattern):
             about = (entry.image_size, entry.in_channels, entry.year, entry.idea, entry.source)
-            rows.append(CatalogueRow(name, entry.parameters, multiply_adds(entry), *about, _published(name)))
+            rows.append(CatalogueRow(name, entry.parameters, MULTIPLY_ADDS[name], *about, _published(name)))
     return rows
 
 
@@ -132,20 +132,6 @@ def timm_rows(pattern: str = "*") -> list[TimmFacts]:
 def matches(name: str, pattern: str) -> bool:
     """Whether a name fits a glob, or contains the pattern where it is none."""
     return fnmatch(name, pattern if glob.has_magic(pattern) else f"*{pattern}*")
-
-
-def multiply_adds(entry: Entry) -> int:
-    """What one picture costs at the published size: multiply-adds of convolutions and linear layers.
-
-    As many as layer_table says for every network of the catalogue, in less time.
-    """
-    spec = NetworkSpec(entry.name, entry.num_classes, entry.image_size, entry.in_channels)
-    costs = Costs()
-    with torch.device("meta"), costs, torch.no_grad():
-        network = build_network(spec).eval()
-        before = costs.multiply_adds  # building looks at shapes too
-        network(torch.empty(1, entry.in_channels, entry.image_size, entry.image_size))
-    return costs.multiply_adds - before
 
 
 def _published(model: str) -> Published | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from saccade.metrics import Evaluation
 from saccade.models.published import PublishedWeights
 from saccade.models.summary import CatalogueRow, LayerTable
 from saccade.models.timm import PREFIX, TimmFacts
+
+if TYPE_CHECKING:  # who lists networks has no use for scikit-learn, and waits a second less without
+    from saccade.metrics import Evaluation
 
 _WIDEST_MATRIX = 20
 
