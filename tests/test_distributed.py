@@ -38,6 +38,8 @@ SAME: dict[str, dict[str, object]] = {
     | {"label_smoothing": 0.1, "optimizer": "sgd", "clip_norm": 1.0},
     "pieces": SMALL | {"model": "lenet5", "batch_size": 7, "accumulate": 3, "ema": 0.9, "class_weights": "balanced"},
 }
+# What the command of `_begin` trains, too.
+DIGITS = SMALL | {"model": "cnn1", "epochs": 8}
 # BatchNorm sees its own share in each process: 18 and 18 pictures, where one process sees 36.
 NORM = SMALL | {"model": "resnet18_cifar", "image_size": 8, "batch_size": 36, "epochs": 2, "augment": "none"}
 
@@ -48,7 +50,7 @@ class Together:
     """What the worker script left behind."""
 
     def __init__(self, folder: Path) -> None:
-        self.runs = {name: RunFolder(folder / "process-0" / "runs" / name) for name in (*SAME, "norm")}
+        self.runs = {name: RunFolder(folder / "process-0" / "runs" / name) for name in (*SAME, "norm", "digits")}
         self.seen: list[dict[str, Any]] = [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -56,7 +58,8 @@ class Together:
 def together(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Together:
     folder = tmp_path_factory.mktemp("together")
     # Each of the two decodes its own pictures, step by step; the one process beside them has a pack.
-    trainings = json.dumps(SAME | {"plain": SAME["plain"] | {"stream": True}, "norm": NORM})
+    others = {"norm": NORM, "digits": DIGITS | {"pictures": "digits"}}
+    trainings = json.dumps(SAME | {"plain": SAME["plain"] | {"stream": True}} | others)
     command = [*TORCHRUN, str(WORKER), str(folder), str(colours), trainings]
     environment = {**os.environ, "SACCADE_CACHE": str(folder / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=environment)
@@ -135,7 +138,7 @@ def test_sync_batch_norm_on_cpus_is_refused(together: Together) -> None:
 
 
 def _begin(project: Path, *options: str, words: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    fields = ["--model", "cnn1", "--recipe", "scratch", "--epochs", "8", "--device", "cpu", "--precision", "float32"]
+    fields = [word for name, value in DIGITS.items() for word in (f"--{name}", str(value))]
     command = [*TORCHRUN, *options, "-m", "saccade", "train", "digits", *fields, "--project", str(project), *words]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -171,19 +174,9 @@ def _outcome(run: RunFolder) -> list[Any]:
     return [rows, (run.path / "weights" / "last.safetensors").read_bytes()]
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """What two processes learn that nobody interrupts."""
-    project = tmp_path_factory.mktemp("calm")
-    process = _begin(project)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    return RunFolder(project / "digits")
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
 def test_e03_killed_process_of_two_is_begun_again_and_the_run_ends_with_the_same_bits(
-    calm: RunFolder, tmp_path: Path
+    together: Together, tmp_path: Path
 ) -> None:
     process = _begin(tmp_path / "killed", "--max-restarts", "2")
     run = RunFolder(tmp_path / "killed" / "digits")
@@ -199,7 +192,7 @@ def test_e03_killed_process_of_two_is_begun_again_and_the_run_ends_with_the_same
     log = run.log_path.read_text()
     assert log.count("begun again by torchrun") == 2
     assert log.count("goes on from") == 2
-    assert _outcome(run) == _outcome(calm)
+    assert _outcome(run) == _outcome(together.runs["digits"])
 
 
 def test_e04_sigterm_to_torchrun_saves_the_state_and_one_process_can_go_on(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import jinja2
 
 
+@cache
 def page_templates() -> jinja2.Environment:
-    """The templates, everything escaped that is put into them."""
+    """The templates, everything escaped that is put into them; compiled once, however many pages are written."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("saccade.use", "templates"),
         autoescape=True,
