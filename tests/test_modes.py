@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,13 @@ def test_computing_in_leaves_torch_as_it_was() -> None:
         assert (weight @ weight).dtype == torch.bfloat16
     with computing_in(PLAIN, CPU):
         assert (weight @ weight).dtype == torch.float32
+
+
+def test_compiler_that_finds_no_gpu_says_nothing_and_its_other_warnings_are_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    with computing_in(Mode(compiled=True), CPU):
+        logger.warning("No CUDA runtime is found, using CUDA_HOME='%s'", "/usr/local")
+        logger.warning("no compiler was found")
+    assert [record.getMessage() for record in caplog.records] == ["no compiler was found"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -212,6 +213,8 @@ def _seconds(works: Iterable[Callable[[], Tensor]]) -> list[float]:
 @contextmanager
 def computing_in(mode: Mode, device: torch.device) -> Iterator[None]:
     """Layers called here compute in the mode's precision."""
+    if mode.compiled:  # torch's compiler looks for CUDA when it is loaded, and warns those who have the kit and no GPU
+        logging.getLogger("torch.utils.cpp_extension").addFilter(_is_no_missing_gpu)
     if mode.precision == "tf32":
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high")
@@ -222,6 +225,10 @@ def computing_in(mode: Mode, device: torch.device) -> Iterator[None]:
         return
     with torch.autocast(device.type, torch.bfloat16, enabled=mode.precision == "bfloat16"):
         yield
+
+
+def _is_no_missing_gpu(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("No CUDA runtime is found")
 
 
 def _every_mode() -> Iterator[Mode]:
