@@ -30,7 +30,7 @@ saccade train cifar10.zip --model resnet32_cifar --recipe scratch --epochs 24 \
   --optimizer muon --learning-rate 0.13 --momentum 0.6 --head-rate 0.5 --schedule triangle --warmup 0.5 \
   --flip 0.5 --flip-turns --shift 0.0625 --whole-pixels --val-share 0.02 --label-smoothing 0.1 --batch-size 500 \
   --name resnet32_cifar
-saccade train cifar10.zip --model densenet_cifar --recipe scratch --epochs 4 --image-size 16 \
+saccade train cifar10.zip --model densenet_cifar --recipe scratch --epochs 7 --image-size 16 \
   --optimizer muon --learning-rate 0.13 --momentum 0.6 --head-rate 0.5 --schedule triangle --warmup 0.5 \
   --flip 0.5 --flip-turns --shift 0.0625 --whole-pixels --val-share 0.02 --label-smoothing 0.1 --batch-size 500 \
   --accumulate 4 --name densenet_cifar

@@ -25,7 +25,7 @@ family = {
     "googlenet_cifar": muon | {"epochs": 3, "image_size": 16},  # judged at 16 too: one epoch at 32 is all of the budget
     "resnet18_cifar": muon | {"epochs": 5, "small_first": "16,16,20,24,28"},
     "resnet32_cifar": muon | {"epochs": 24, "small_first": ",".join(["16"] * 8 + ["24"] * 4)},  # narrow: cheap epochs
-    "densenet_cifar": muon | {"epochs": 4, "image_size": 16, "accumulate": 4},  # in pieces: it keeps every map
+    "densenet_cifar": muon | {"epochs": 7, "image_size": 16, "accumulate": 4},  # in pieces: it keeps every map
 }
 results = []
 for model, own in family.items():
