@@ -13,7 +13,8 @@ from saccade.models.network import Network, side_of
 from saccade.models.shapes_only import ShapesOnly
 
 # Of one picture at the size, channels and classes of the catalogue, as summary.layer_table counts them, which a test
-# repeats for every network: counting all when `saccade models` lists them takes 3.6 seconds.
+# repeats for every network: counting them all anew for `saccade models` took 3.6 s of an Ice Lake core, torch's
+# compiler included, which it loads.
 MULTIPLY_ADDS: Mapping[str, int] = MappingProxyType(
     {
         "cnn1": 248_768,
