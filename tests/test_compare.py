@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from saccade.cli import run_command_line
+from saccade.commands.compare import LiveProgress
 from saccade.compare import Compared, Progress, compare, compare_finished, keep_finished
 from saccade.errors import DataError, RecipeError, RunError, UsageError
 from saccade.models.catalogue import build_network
@@ -27,6 +28,7 @@ from saccade.plan import PLAN, Plan, jobs_of
 from saccade.presets import make_recipe
 from saccade.resuming import NEWEST, Place
 from saccade.runs import RunFolder
+from saccade.screen import RichScreen
 from saccade.use.comparison_page import write_comparison, write_missing_reports
 from saccade.use.comparison_table import comparison_in_words, write_comparison_csv
 
@@ -186,9 +188,19 @@ def test_fractions_are_nested_and_judged_by_the_same_pictures(pictures: Path, tm
     assert "training pictures the accuracy of" in curve.in_words()
 
 
-def test_progress_is_told_run_by_run(pictures: Path, tmp_path: Path) -> None:
+def test_progress_is_told_run_by_run(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told: list[Progress] = []
-    compare(_plan(), pictures, Place(tmp_path), watch=told.append)
+    with LiveProgress(RichScreen()) as live:
+
+        def watch(progress: Progress) -> None:
+            told.append(progress)
+            live.show(progress)
+
+        compare(_plan(), pictures, Place(tmp_path), watch=watch)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "runs done" in line]
+    assert lines[0] == "0 of 2 runs done; lenet5, seed 0"
+    assert lines[1].startswith("1 of 2 runs done; alexnet_cifar, seed 0 (so far lenet5 leads with ")
+    assert lines[2:] == ["2 of 2 runs done"]
     assert [told[0].done, told[-1].done, told[-1].total] == [0, 2, 2]
     assert told[0].so_far is None
     assert len(told[-1].so_far.standings) == 2  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ class Progress(NamedTuple):
     Attributes:
         done: jobs that are finished.
         total: all of them.
-        now: what is being done, in words.
+        now: what is being done, in words; empty when all is done.
         so_far: the table of the recipes that have finished at least one seed, None before the first.
     """
 

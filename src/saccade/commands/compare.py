@@ -98,7 +98,7 @@ def _train(plan: Plan, pictures: str | None, given: dict[str, Any]) -> Compared:
 
     place = Place(given["project"], given["name"], given["resume"], False)
     screen = screen_for(given["quiet"])
-    with _Live(screen) if not given["quiet"] else nullcontext(None) as live:
+    with LiveProgress(screen) if not given["quiet"] else nullcontext(None) as live:
         return compare(plan, pictures, place, screen, None if live is None else live.show)
 
 
@@ -120,7 +120,7 @@ def _print(compared: Compared, given: dict[str, Any]) -> None:
     screen.say(f"table: {table}")
 
 
-class _Live(AbstractContextManager["_Live"]):
+class LiveProgress(AbstractContextManager["LiveProgress"]):
     """The table so far and what is being done, on stderr; without a terminal a line per finished run."""
 
     def __init__(self, screen: Any) -> None:
@@ -131,7 +131,7 @@ class _Live(AbstractContextManager["_Live"]):
             Live(console=screen.console, transient=True, auto_refresh=False) if screen.console.is_terminal else None
         )
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> LiveProgress:
         if self._live is not None:
             self._live.start()
         return self
@@ -147,13 +147,13 @@ class _Live(AbstractContextManager["_Live"]):
 
         from saccade.use.comparison_table import comparison_table
 
-        line = f"{progress.done} of {progress.total} runs done; {progress.now}"
+        line = f"{progress.done} of {progress.total} runs done" + (f"; {progress.now}" if progress.now else "")
         if self._live is not None:
             table = [] if progress.so_far is None else [comparison_table(progress.so_far, self._screen.console.width)]
             self._live.update(Group(*table, Text(line)), refresh=True)
         elif progress.done != self._done:
             self._done = progress.done
-            self._screen.say(line + _leader(progress.so_far))
+            self._screen.say(line + (_leader(progress.so_far) if progress.now else ""))  # at the end the table says it
 
 
 def _leader(so_far: Comparison | None) -> str:
