@@ -32,7 +32,8 @@ from saccade.data.prepare import Preparation
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.presets import make_recipe
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.export_graph import graph_of
 from saccade.use.export_onnx import as_int8, joined, onnx_parts
 from saccade.use.onnx_file import CARD_FORMAT, OnnxCard, PrecisionName

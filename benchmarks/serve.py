@@ -46,7 +46,8 @@ from saccade.data.prepare import Preparation
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.presets import make_recipe
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 
 _SLOW = 100
 _GOOD = 8

@@ -14,7 +14,7 @@ from saccade.recipe import (
     Looks,
     Precision,
 )
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
 from saccade.use.explain import Explanations, method_for
 from saccade.use.explain import explain as explain_pictures

@@ -13,10 +13,10 @@ from saccade.models.summary import layer_table
 from saccade.pictures import Pictures
 from saccade.recipe import Recipe
 from saccade.resuming import Begun, about_pictures
-from saccade.runs import TrainedNetwork
 from saccade.safekeeping import RunWriter, about_run, check_space, make_keeper
 from saccade.screen import Screen
 from saccade.speed import in_best_mode
+from saccade.trained import TrainedNetwork
 from saccade.training.callbacks import Callback, EarlyStopping, KeepWeights, Log, Show
 from saccade.training.distributed import leads
 from saccade.training.find_rate import NUM_UPDATES, Trial, sweep

@@ -23,8 +23,8 @@ from saccade.models.weights import initialise
 from saccade.pictures import Pictures
 from saccade.recipe import Recipe
 from saccade.resuming import Begun
-from saccade.runs import TrainedNetwork
 from saccade.screen import Screen
+from saccade.trained import TrainedNetwork
 from saccade.training.distributed import leads, share_state
 from saccade.training.gpus import check_batch_norm, synchronised
 from saccade.training.penalty import choose_penalties

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,11 @@ import torch
 
 from saccade.data.cells import read_csv, write_csv
 from saccade.data.listing import Skipped
-from saccade.data.prepare import Preparation
 from saccade.errors import ResourceError, RunError, UsageError
-from saccade.models.certainty import UNCALIBRATED, Certainty
-from saccade.models.network import Network
-from saccade.models.weights import load_network, save_network
 from saccade.predictions import write_predictions
 from saccade.presets import make_recipe
 from saccade.recipe import Recipe
+from saccade.trained import TrainedNetwork, load_trained, save_trained
 from saccade.whole import whole_file
 
 if TYPE_CHECKING:  # who loads a run to predict has no use for scikit-learn, and is ready a second sooner without
@@ -38,15 +35,6 @@ _BEFORE_TRAINING = frozenset(
         *("splits.csv", "skipped.csv", "recipe.yaml"),  # the last one half written: whole, the run is begun
     )
 )
-
-
-class TrainedNetwork(NamedTuple):
-    """A network out of a run folder, in inference mode, with all that is needed to use it on new pictures."""
-
-    network: Network
-    class_names: tuple[str, ...]
-    preparation: Preparation
-    certainty: Certainty = UNCALIBRATED
 
 
 @dataclass(frozen=True)
@@ -239,12 +227,7 @@ class RunFolder:
 
     def save_weights(self, which: str, trained: TrainedNetwork) -> None:
         """weights/best.safetensors or weights/last.safetensors."""
-        extra = {
-            "class_names": list(trained.class_names),
-            "preparation": trained.preparation.to_json(),
-            "certainty": trained.certainty.to_json(),
-        }
-        save_network(self.path / "weights" / f"{which}.safetensors", trained.network, extra)
+        save_trained(self.path / "weights" / f"{which}.safetensors", trained)
 
     def load(self, which: str = "best") -> TrainedNetwork:
         """The network as trained.
@@ -253,20 +236,7 @@ class RunFolder:
             WeightsError: the file is missing, damaged or from a newer version.
             RunError: it does not say what its classes are.
         """
-        path = self.path / "weights" / f"{which}.safetensors"
-        network, extra = load_network(path)
-        try:
-            class_names = tuple(str(name) for name in extra["class_names"])
-            preparation = Preparation.from_json(extra["preparation"])
-            # Runs of before have none: their probabilities stay what they were.
-            certainty = Certainty.from_json(extra["certainty"]) if "certainty" in extra else UNCALIBRATED
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"the weights do not say how to prepare pictures: {error}", where=str(path)) from None
-        if len(class_names) != network.spec.num_classes:
-            raise RunError(
-                f"{len(class_names)} class names for a network of {network.spec.num_classes} classes", where=str(path)
-            )
-        return TrainedNetwork(network, class_names, preparation, certainty)
+        return load_trained(self.path / "weights" / f"{which}.safetensors")
 
     def write_metrics(self, evaluations: Mapping[str, Evaluation], seconds: Mapping[str, float]) -> None:
         """metrics.json: an entry per part, and where the time went."""

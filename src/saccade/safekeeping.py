@@ -22,8 +22,9 @@ from saccade.models.network import Network
 from saccade.recipe import Recipe
 from saccade.results import append_row, cut_rows
 from saccade.resuming import Begun, accept
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
 from saccade.screen import Screen
+from saccade.trained import TrainedNetwork
 from saccade.training.callbacks import EpochResult
 from saccade.training.checkpoint import Checkpoint, CheckpointFolder
 from saccade.training.disk_keeper import DiskKeeper, Surroundings

@@ -26,8 +26,9 @@ from saccade.errors import DataError, ExportError, ModelError, UsageError
 from saccade.models.catalogue import build_network
 from saccade.models.certainty import Certainty
 from saccade.models.network import NetworkSpec
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
 from saccade.screen import QuietScreen
+from saccade.trained import TrainedNetwork
 from saccade.use.export import Wish, export_run, run_hash
 from saccade.use.export_graph import Whole, graph_of
 from saccade.use.export_onnx import joined, onnx_parts

@@ -14,7 +14,7 @@ from saccade.errors import DataError, ExportError
 from saccade.models.catalogue import build_network
 from saccade.models.certainty import Certainty
 from saccade.models.network import NetworkSpec
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.export_graph import Square, enlarging_weights, graph_of
 from saccade.use.export_parity import (
     WITH_RESIZING,

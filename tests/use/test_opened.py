@@ -11,7 +11,8 @@ import torch
 
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.opened import device_for, open_trained
 
 # Each takes from a tenth of a second to more than a second of every prediction.

@@ -18,7 +18,7 @@ from saccade.evaluation.looks import SeveralLooks
 from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.modes import Mode
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
 from saccade.use.fast import FastNetwork, Speed, batch_size, folded_copy
 from saccade.use.inputs import Named, named

@@ -29,7 +29,8 @@ from saccade.models.catalogue import build_network
 from saccade.models.certainty import Certainty, Step
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.report import render_report, write_report
 from saccade.use.report_page import duration, moment, percent
 from saccade.use.report_pictures import Seen, fill_cells, find_mistakes

@@ -14,8 +14,8 @@ from saccade.errors import DataError, UsageError
 from saccade.flags import AsJson, Debug, Device, Quiet
 
 if TYPE_CHECKING:
-    from saccade.runs import TrainedNetwork
     from saccade.screen import Screen
+    from saccade.trained import TrainedNetwork
     from saccade.use.explain import Explanation, Explanations
     from saccade.use.heatmaps import Question
 

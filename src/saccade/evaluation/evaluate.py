@@ -25,7 +25,8 @@ from saccade.metrics import Evaluation
 from saccade.models.catalogue import find_entry
 from saccade.models.network import side_of
 from saccade.recipe import Looks
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 
 EVALUATION_BATCH = 128
 

@@ -20,7 +20,7 @@ from saccade.data.prepare import prepare_pixels
 from saccade.engine import num_cores
 from saccade.errors import PictureError, UsageError
 from saccade.recipe import Looks
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.fast import USUAL, FastNetwork, Speed
 from saccade.use.inputs import ArrayItem, Named
 from saccade.use.onnx_file import OnnxAnswers, OnnxNetwork

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saccade.models.network import Network
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.heatmaps import as_batch
 
 _BATCH = 32  # fewer pictures have statistics of their own

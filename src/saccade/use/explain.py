@@ -14,7 +14,7 @@ import numpy as np
 
 from saccade.data.cells import printable
 from saccade.errors import PictureError, UsageError
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.border import Border
 from saccade.use.channels import draw_features, draw_filters
 from saccade.use.heat import batch_size, feature_maps, first_filters

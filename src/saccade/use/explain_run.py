@@ -14,7 +14,8 @@ from saccade.data.packing import Work
 from saccade.engine import num_cores
 from saccade.errors import DataError, RunError, UsageError
 from saccade.evaluation.evaluate import reopen_pictures
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.border import LEAST_PICTURES, Border, judge_border
 from saccade.use.explain import LEGEND, Explanation, Explanations, heat_cell
 from saccade.use.heatmaps import HEAT_METHODS, HeatMap, Question, heat_maps

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from saccade.errors import DataError, UsageError
 from saccade.models.network import side_of
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
 from saccade.screen import Screen
+from saccade.trained import TrainedNetwork
 from saccade.use.export_card import licence_of
 from saccade.use.export_graph import Whole, graph_of
 from saccade.use.export_onnx import as_int8, joined, onnx_parts

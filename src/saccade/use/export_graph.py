@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from saccade.data.prepare import Preparation
 from saccade.models.network import Network, side_of
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 
 # Rec. 601 luma as Pillow computes it: whole numbers of 1/65536. All sums stay below 2^24: float32 holds them exactly.
 _LUMA = (19595.0, 38470.0, 7471.0)

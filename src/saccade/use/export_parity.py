@@ -16,7 +16,7 @@ import torch
 from saccade.data.augment import enlarge
 from saccade.errors import DataError, ExportError
 from saccade.models.network import side_of
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.export_pictures import Pixels, Sample
 
 Probabilities = npt.NDArray[np.float64]

@@ -21,7 +21,8 @@ from saccade.data.sources.read import read_item
 from saccade.engine import num_cores
 from saccade.errors import DataError, PictureError
 from saccade.evaluation.evaluate import reopen_pictures
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 
 # The sides of pictures that are made up: small, odd, long, large, and the square itself.
 _MADE_UP = ((8, 8), (31, 47), (64, 64), (17, 300), (300, 17), (375, 500), (600, 401), (1080, 1920))

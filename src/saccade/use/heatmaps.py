@@ -15,7 +15,7 @@ from torch import Tensor
 from saccade.data.augment import enlarge
 from saccade.errors import UsageError
 from saccade.models.network import Network, side_of
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.border import border_shares
 from saccade.use.heat import Heat, Window, batch_size, corners_of, grad_cam, occlusion
 from saccade.use.sheets import CELL, Pixels, heat_over, png

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import torch
 
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 
 
 def model_hash(trained: TrainedNetwork) -> str:

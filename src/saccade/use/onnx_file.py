@@ -22,7 +22,7 @@ from saccade.evaluation.looks import SeveralLooks
 from saccade.models.certainty import Certainty
 from saccade.models.network import Network, NetworkSpec
 from saccade.recipe import Looks
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 
 SUFFIX = ".onnx"
 # The key of the metadata under which everything stands; further keys repeat single facts for other tools.

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 
 from saccade.engine import choose_device
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.onnx_file import OnnxNetwork, names_an_onnx_file, open_onnx
 from saccade.use.pretrained import names_a_network, pretrained
 

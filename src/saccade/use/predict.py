@@ -15,7 +15,7 @@ from saccade.data.listing import FileItem
 from saccade.data.prepare import prepare, prepare_pixels
 from saccade.data.sources.read import read_item
 from saccade.errors import PictureError
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 from saccade.use.squares import Pixels, as_picture
 
 Picture = str | Path | Pixels

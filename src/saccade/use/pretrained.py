@@ -16,7 +16,7 @@ from saccade.models.published import imagenet_class_names, published_sets
 from saccade.models.timm import PREFIX, TimmFacts, timm_facts
 from saccade.models.weights import initialise
 from saccade.recipe import Fit
-from saccade.runs import TrainedNetwork
+from saccade.trained import TrainedNetwork
 
 
 class _Published(NamedTuple):

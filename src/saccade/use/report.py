@@ -17,7 +17,8 @@ from saccade.data.listing import TEST, TRAIN, VAL
 from saccade.errors import SaccadeError
 from saccade.models.certainty import Certainty
 from saccade.recipe import Recipe
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.batch_norm import Drift, measure_drift, num_needed
 from saccade.use.doctor import LOOKED_FOR, Patient, examine
 from saccade.use.figures import themed_svg

@@ -14,7 +14,8 @@ from saccade.data.packing import Work
 from saccade.engine import choose_device, num_cores
 from saccade.errors import SaccadeError
 from saccade.evaluation.evaluate import reopen_pictures
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.figures import thumbnail
 from saccade.use.heatmaps import Question, heat_maps
 from saccade.use.report_tables import WIDEST_MATRIX

@@ -24,7 +24,8 @@ import torch
 from saccade.data.child import receive, send
 from saccade.engine import choose_device, describe_device, num_cores
 from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError
-from saccade.runs import RunFolder, TrainedNetwork
+from saccade.runs import RunFolder
+from saccade.trained import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
 from saccade.use.heatmaps import HEAT_METHODS, Question, as_batch, heat_maps, num_looks
 from saccade.use.inputs import ArrayItem, Named
