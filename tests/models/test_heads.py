@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from saccade.errors import RecipeError
 from saccade.models.heads import HeadChoice, SigmoidUnit, make_head, parse_head
+from saccade.models.layers import Flatten
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,19 @@ def test_gap_takes_the_mean_over_all_positions() -> None:
     features = torch.randn(6, 4, 3, 5)
     expected = F.linear(features.flatten(2).mean(2), head.logits.weight, head.logits.bias)  # type: ignore[union-attr, arg-type]
     torch.testing.assert_close(head(features), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_flatten_gives_torchs_gradient_laid_out_as_the_map(layout: torch.memory_format) -> None:
+    values, weights = torch.randn(3, 4, 5, 6), torch.randn(120)
+    gradients: list[torch.Tensor] = []
+    for flatten in (Flatten(), torch.nn.Flatten()):
+        x = values.clone(memory_format=layout).requires_grad_() * 2
+        x.register_hook(gradients.append)  # type: ignore[no-untyped-call]
+        flat = flatten(x * 1)
+        assert torch.equal(flat, values.flatten(1) * 2)
+        (flat * weights).sum().backward()
+    own, torchs = gradients
+    assert torch.equal(own, torchs)
+    assert own.is_contiguous(memory_format=layout)
+    assert torchs.is_contiguous()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import RecipeError
-from saccade.models.layers import AdaptiveAveragePool
+from saccade.models.layers import AdaptiveAveragePool, Flatten
 
 POOLINGS = ("gap", "flatten")
 
@@ -99,7 +99,7 @@ def make_head(choice: str, shape: tuple[int, ...], num_classes: int) -> nn.Seque
     if pooling == "gap":
         layers["pool"] = GlobalAveragePool()
     else:
-        layers["flatten"] = nn.Flatten()
+        layers["flatten"] = Flatten()
     in_features = shape[0] if pooling == "gap" else math.prod(shape)
     for number, width in enumerate(widths, start=1):
         layers[f"fc{number}"] = nn.Linear(in_features, width)
@@ -124,7 +124,7 @@ def dense_head(
     if pool_side:
         layers["pool"] = AdaptiveAveragePool(pool_side)
         shape = (shape[0], pool_side, pool_side)
-    layers["flatten"] = nn.Flatten()
+    layers["flatten"] = Flatten()
     in_features = math.prod(shape)
     for number in (1, 2):
         layers[f"fc{number}"] = nn.Linear(in_features, 4096)
