@@ -37,10 +37,10 @@ PLAIN: dict[str, object] = {"precision": "float32", "layout": "channels_last", "
 LIGHTER: dict[tuple[str, str], dict[str, object]] = {
     ("2_alexnet", "train"): {"head": "64", "image_size": 67, "small_first": "67"} | PLAIN,
     ("2_alexnet", "compare"): {"head": "64", "image_size": 67} | PLAIN,
-    ("3_three_kinds", "train"): PLAIN,
-    ("3_three_kinds", "compare"): {"seeds": 1} | PLAIN,
-    ("4_cats_and_dogs", "train"): PLAIN,
-    ("4_cats_and_dogs", "compare"): PLAIN,
+    ("3_three_kinds", "train"): {"image_size": 32} | PLAIN,
+    ("3_three_kinds", "compare"): {"seeds": 1, "image_size": 32} | PLAIN,
+    ("4_cats_and_dogs", "train"): {"image_size": 32} | PLAIN,
+    ("4_cats_and_dogs", "compare"): {"image_size": 32} | PLAIN,
     ("5_family", "train"): {"batch_size": 50, "fraction": 0.2} | PLAIN,
 }
 FIELDS = {"name", "command", "seed", "n", "machine", "versions", "date", "seconds", "values"}
