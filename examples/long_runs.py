@@ -39,7 +39,10 @@ from saccade.models.summary import layer_table  # noqa: E402
 from saccade.runs import RunFolder  # noqa: E402
 from saccade.use.figures import curve  # noqa: E402
 
-FAMILY = ("lenet5", "alexnet_cifar", "googlenet_cifar", "resnet18_cifar", "resnet32_cifar", "densenet_cifar")
+FAMILY = (
+    *("lenet5", "alexnet_cifar", "googlenet_cifar", "inception_v3"),
+    *("resnet18_cifar", "resnet32_cifar", "densenet_cifar"),
+)
 KERAS_PICTURES = 30 * 50_000  # of the run that is usually quoted
 PAGE_OF = {"2_alexnet": "2-alexnet.md", "5_family": "5-family.md"}
 
@@ -111,7 +114,7 @@ def of_comparison(name: str) -> Record:
 
 
 def family() -> Iterator[Record]:
-    """The five networks, the gradients, and the loop by hand."""
+    """The networks, the gradients, and the loop by hand."""
     for name in FAMILY:
         if run := finished(name):
             table = layer_table(run.load().network)

@@ -93,29 +93,49 @@ def draw_alexnet() -> None:
     draw_chain("idea-alexnet.svg", "AlexNet at 128 pixels: five convolutions, three pools, dense layers", maps, layers)
 
 
-def draw_inception() -> None:
-    """Module 3a of googlenet_cifar."""
-    sheet = Sheet(
-        720, 330, "An Inception module: four branches over the same map, 1×1 convolutions before the dear ones"
-    )
-    sheet.box((290, 285), (140, 32), "192 channels", PALE_ORANGE)
-    columns = {
-        60: ["1×1, 64"],
-        230: ["1×1, 96", "3×3, 128"],
-        400: ["1×1, 16", "3×3, 32", "3×3, 32"],
-        570: ["max-pool 3×3", "1×1, 32"],
-    }
-    for x, steps in columns.items():
-        below = (360, 285)
+def draw_module(name: str, words: str, below_and_above: tuple[str, str], columns: Sequence[Sequence[str]]) -> None:
+    """Branches over one map, drawn upwards; 1×1 convolutions that reduce its channels are orange."""
+    below_all, above_all = below_and_above
+    top = 100 + 60 * max(map(len, columns))
+    sheet = Sheet(720, top + 45, words)
+    sheet.box((290, top), (140, 32), below_all, PALE_ORANGE)
+    for x, steps in zip((60, 230, 400, 570), columns, strict=True):
+        below = (360, top)
         for number, step in enumerate(steps):
-            y = 220 - 60 * number
-            reduces = step.startswith("1×1") and step not in ("1×1, 64",)
+            y = top - 65 - 60 * number
+            reduces = step.startswith("1×1") and len(steps) > 1
             sheet.arrow([below, (x + 50, y + 32)])
             sheet.box((x, y), (100, 32), step, PALE_ORANGE if reduces else PALE)
             below = (x + 50, y)
         sheet.arrow([below, (below[0] * 0.55 + 360 * 0.45, 50)])
-    sheet.box((160, 18), (400, 32), "side by side: 64 + 128 + 32 + 32 = 256 channels")
-    sheet.save("idea-inception.svg")
+    sheet.box((140, 18), (440, 32), above_all)
+    sheet.save(name)
+
+
+def draw_inception() -> None:
+    """Module 3a of googlenet_cifar."""
+    words = "An Inception module: four branches over the same map, 1×1 convolutions before the dear ones"
+    columns = [
+        ["1×1, 64"],
+        ["1×1, 96", "3×3, 128"],
+        ["1×1, 16", "3×3, 32", "3×3, 32"],
+        ["max-pool 3×3", "1×1, 32"],
+    ]
+    sums = ("192 channels", "side by side: 64 + 128 + 32 + 32 = 256 channels")
+    draw_module("idea-inception.svg", words, sums, columns)
+
+
+def draw_inception_v3() -> None:
+    """Mixed_6b of inception_v3."""
+    words = "A module of Inception v3: 7×7 convolutions taken apart into 1×7 and 7×1"
+    columns = [
+        ["1×1, 192"],
+        ["1×1, 128", "1×7, 128", "7×1, 192"],
+        ["1×1, 128", "7×1, 128", "1×7, 128", "7×1, 128", "1×7, 192"],
+        ["mean 3×3", "1×1, 192"],
+    ]
+    sums = ("768 channels", "side by side: 192 + 192 + 192 + 192 = 768 channels")
+    draw_module("idea-inception-v3.svg", words, sums, columns)
 
 
 def draw_residual() -> None:
@@ -190,8 +210,9 @@ def draw_normalisation() -> None:
 
 
 def main() -> None:
-    """All six."""
-    for draw in (draw_lenet, draw_alexnet, draw_inception, draw_residual, draw_dense, draw_normalisation):
+    """All seven."""
+    of_families = (draw_lenet, draw_alexnet, draw_inception, draw_inception_v3, draw_residual, draw_dense)
+    for draw in (*of_families, draw_normalisation):
         draw()
 
 

@@ -14,11 +14,12 @@ from matplotlib.ticker import MaxNLocator
 INK, LINE, MUTED = "#1c1f23", "#e3e3de", "#666c73"
 BESIDE = {  # else names would meet
     "resnet32_cifar": ((-8, 4), "right"),
-    "resnet18_cifar": ((-15, -4), "right"),
+    "inception_v3": ((-20, -4), "right"),
+    "resnet18_cifar": ((16, -4), "left"),
     "densenet_cifar": ((-5, 7), "right"),
     "googlenet_cifar": ((0, -25), "center"),
 }
-COLOURS = ("#1d6a86", "#c2703d", "#7f76c0", "#4f9a5b", "#c05a78", "#8a7a3c")
+COLOURS = ("#1d6a86", "#c2703d", "#7f76c0", "#444b54", "#4f9a5b", "#c05a78", "#8a7a3c")
 
 
 class Result(NamedTuple):
