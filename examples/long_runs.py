@@ -40,8 +40,13 @@ from saccade.runs import RunFolder  # noqa: E402
 from saccade.use.figures import curve  # noqa: E402
 
 FAMILY = (
-    *("lenet5", "alexnet_cifar", "googlenet_cifar", "inception_v3"),
-    *("resnet18_cifar", "resnet32_cifar", "densenet_cifar"),
+    "lenet5",
+    "alexnet_cifar",
+    "googlenet_cifar",
+    "inception_v3",
+    "resnet18_cifar",
+    "resnet32_cifar",
+    "densenet_cifar",
 )
 KERAS_PICTURES = 30 * 50_000  # of the run that is usually quoted
 PAGE_OF = {"2_alexnet": "2-alexnet.md", "5_family": "5-family.md"}

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": {"whole"},
     "predictions": {"metrics", "data"},
     "trained": {"errors", "data", "models"},
-    "runs": {"errors", "recipe", "presets", "metrics", "whole", "data", "models", "predictions", "trained"},
+    "runs": {"errors", "recipe", "presets", "metrics", "whole", "data", "predictions", "trained"},
     "evaluation": {"errors", "recipe", "metrics", "engine", "data", "models", "runs"},
     "pictures": {"errors", "recipe", "screen", "data", "models"},
     "keeping": BASE | {"engine", "data", "models", "training", "runs", "evaluation"},
@@ -40,10 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "charge": BASE | {"locking", "training", "runs", "resuming"},
     "jobs": BASE | {"runs", "resuming"},
     "growing": {"errors", "recipe", "models"},
-    "making": BASE | {"growing", "engine", "data", "models", "training", "runs", "keeping", "pictures", "resuming"},
+    "making": BASE | {"growing", "engine", "data", "models", "training", "trained", "keeping", "pictures", "resuming"},
     "speed": BASE | {"data", "models", "training", "runs", "keeping", "resuming"},
     "learning": BASE
-    | {"engine", "data", "models", "training", "runs", "keeping", "headstart", "pictures", "resuming", "safekeeping"}
+    | {"engine", "data", "models", "training", "trained", "keeping", "headstart", "pictures", "resuming", "safekeeping"}
     | {"speed"},
     "safekeeping": BASE | {"results", "data", "models", "training", "runs", "keeping", "resuming"},
     "pipeline": BASE
@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         "modes",
         "locking",
     },
-    "classifier": BASE | {"engine", "models", "runs", "use"},
+    "classifier": BASE | {"engine", "models", "trained", "use"},
     "finished": BASE | {"classifier", "engine", "data", "runs", "evaluation", "use"},
     "api": BASE
     | {"classifier", "finished"}
