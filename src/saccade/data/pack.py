@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Pack:
         """Whether pixels are decoded whenever they are asked for."""
         return isinstance(self.images, Streamed)
 
-    @property
+    @cached_property
     def looks(self) -> Looks:
         """What the pictures look like, (N,) of type `LOOK`, memory-mapped; zeros where a picture is broken."""
         return read_looks(self.folder)
