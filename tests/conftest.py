@@ -6,6 +6,7 @@ import gzip
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import hypothesis
@@ -76,6 +77,15 @@ def _take_first(path: Path, target: Path) -> None:
 def one_thread() -> None:
     """Two test processes on two cores: more threads only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_timings() -> Iterator[None]:
+    """What is timed for its speed is timed a tenth as long: how fast a network is is no matter of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("saccade.compare"), "_SPEED_SECONDS", 0.1)
+        patch.setattr(import_module("saccade.modes"), "_SECONDS_TRIED", 0.06)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
