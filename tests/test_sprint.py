@@ -39,6 +39,11 @@ def test_plain_metrics_are_those_of_the_predictions(sprinted: RunFolder) -> None
     assert sprinted.metrics["test"]["accuracy"] == pytest.approx(right)
 
 
+def test_rate_that_is_told_is_the_recipes_own_and_falls_straight(sprinted: RunFolder) -> None:
+    rates = [row["learning_rate"] for row in sprinted.results]  # offsets of BatchNorm learn at 294 times that
+    assert rates == pytest.approx([0.18 * (1 - epoch / 6) for epoch in range(1, 7)], abs=1e-6)
+
+
 def test_nothing_set_aside_leaves_more_to_learn_from_and_no_val_numbers(sprinted: RunFolder) -> None:
     assert sorted(set(sprinted.splits.values())) == ["test", "train"]
     assert "val" not in sprinted.metrics

@@ -21,7 +21,7 @@ from saccade.training.follow import share_training
 from saccade.training.loss import objective_of
 from saccade.training.memory import ran_out
 from saccade.training.norms import Statistics
-from saccade.training.optimizer import make_optimizer
+from saccade.training.optimizer import make_optimizer, shown_group
 from saccade.training.pieces import piece_size, take_smaller
 from saccade.training.progress import (
     BatchPlace,
@@ -81,13 +81,14 @@ def fit(network: Trainable, parts: Parts, recipe: Recipe, beside: Beside | None 
     beside, parts = beside or Beside(), share_parts(parts)
     steps, module = parts.train.num_batches, network.train()
     optimizer = make_optimizer(network, recipe)
+    shown = shown_group(optimizer, recipe)
     schedule = make_schedule(optimizer, recipe, steps, beside.schedule)
     average = Average(module, recipe.ema) if recipe.ema else None
     progress = Progress(pieces=recipe.accumulate)
     training = Training(module, optimizer, schedule, beside.callbacks, progress, steps, average)
     history: list[EpochResult] = []
     with own_generators(recipe.seed, training.device), listening() as stop:
-        trainer = _Trainer(network, parts, recipe, training, beside.keeper or Keeper(), stop)
+        trainer = _Trainer(network, parts, recipe, training, beside.keeper or Keeper(), stop, shown)
         trainer.keeper.begin(training)
         share_training(training)
         try:
@@ -126,6 +127,7 @@ class _Trainer(NamedTuple):
     training: Training
     keeper: Keeper
     stop: StopRequest
+    shown: int
 
     def epoch(self) -> EpochResult:
         """The rest of the epoch that `progress` stands in; then callbacks are told and the state is kept."""
@@ -143,7 +145,7 @@ class _Trainer(NamedTuple):
                 train_accuracy=trained.accuracy,
                 val_loss=validated.loss,
                 val_accuracy=validated.accuracy,
-                learning_rate=self.training.optimizer.param_groups[0]["lr"],
+                learning_rate=self._rate(),
                 seconds=progress.seconds,
                 pictures_per_second=trained.num_pictures / max(seconds, 1e-9),
             )
@@ -162,7 +164,7 @@ class _Trainer(NamedTuple):
         for batch in source.epoch(progress.epoch, progress.batch):
             statistics.keep()
             seed_step(self.recipe.seed, progress.epoch, progress.batch)
-            rate = self.training.optimizer.param_groups[0]["lr"]
+            rate = self._rate()
             result = self._update(batch, manner, statistics)
             progress.batch += 1
             progress.seconds = time.perf_counter() - began
@@ -202,6 +204,9 @@ class _Trainer(NamedTuple):
             statistics.bring_back()
             set_generator_states(generators, self.training.device)
             take_smaller(self.training, self.recipe.batch_size, self.keeper, said)
+
+    def _rate(self) -> float:
+        return float(self.training.optimizer.param_groups[self.shown]["lr"])
 
     def _tell(self, rate: float) -> None:
         progress, source = self.training.progress, self.parts.train

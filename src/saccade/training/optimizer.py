@@ -36,6 +36,17 @@ def make_optimizer(network: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
 
 
+def shown_group(optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
+    """Which group's rate is told: of what learns at the recipe's own rate, where anything does, else the fastest.
+
+    Args:
+        optimizer: as `make_optimizer` gave it; a schedule changes the rates.
+        recipe: the same one.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return rates.index(recipe.learning_rate) if recipe.learning_rate in rates else 0
+
+
 def _groups(network: Trainable, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that learn, by rate and by whether they are decayed; the head's and those without a stage first."""
     rate, decay = _given(recipe.learning_rate), _given(recipe.weight_decay)
