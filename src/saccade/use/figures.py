@@ -104,7 +104,7 @@ def themed_svg(figure: Figure, description: str) -> str:
         ground.set(facecolor="none", edgecolor="none")
     # Letters stay text; the salt makes the names inside repeatable, and different in different figures of a page.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
-        # Not `savefig`, which goes through all that is drawn twice: the same SVG in 0.7 of the time.
+        # Not `savefig`, which goes through all that is drawn twice: the same drawing in 0.7 of the time.
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     drawing = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
