@@ -96,7 +96,8 @@ def themed_svg(figure: Figure, description: str) -> str:
     """A figure as an <svg> element whose colours and letters are those of the page around it.
 
     Matplotlib writes a file: prolog, metadata, a style for everything (`*`, the page's elements included), fonts and
-    fixed colours. What remains here is the drawing alone. `description` is for those who cannot see it.
+    fixed colours. What remains here is the drawing alone; the figure keeps no ground. `description` is for those who
+    cannot see it.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
