@@ -81,10 +81,9 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def short_timings() -> Iterator[None]:
-    """What is timed for its speed is timed a tenth as long: how fast a network is is no matter of these tests."""
+    """A comparison times every network for a tenth of a second, not a second: how fast they are no test asks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("saccade.compare"), "_SPEED_SECONDS", 0.1)
-        patch.setattr(import_module("saccade.modes"), "_SECONDS_TRIED", 0.06)
         yield
 
 

@@ -127,7 +127,7 @@ class _Trainer(NamedTuple):
     training: Training
     keeper: Keeper
     stop: StopRequest
-    shown: int
+    shown: int  # the group of parameters whose rate is told
 
     def epoch(self) -> EpochResult:
         """The rest of the epoch that `progress` stands in; then callbacks are told and the state is kept."""
