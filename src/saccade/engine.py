@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import platform
 from collections.abc import Iterator
@@ -19,6 +20,19 @@ THREADS_PAY_ABOVE = 30_000_000
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
 _USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65_536  # glibc's own
+
+# torch's allocators on CPU, GPU and Apple's; C++; and oneDNN, which says no more than that (seen under a limit of
+# addresses: "could not create a primitive" for a convolution that has room with half as many pictures).
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not execute a primitive",
+)
+_new_sizes = itertools.count(5)  # pixels: one that no kernel was made for yet
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -97,6 +111,14 @@ def keep_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # unsigned inside: the largest value there is
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: that of a GPU, or the machine's own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in words for sign in _OUT_OF_MEMORY)
+
+
 def give_memory_back(device: torch.device) -> None:
     """Hand what is kept and not used back to the system, now and from now on: memory has run out.
 
@@ -112,3 +134,31 @@ def give_memory_back(device: torch.device) -> None:
         libc.mallopt(_M_MMAP_MAX, _USUAL_MMAP_MAX)
         libc.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
         libc.malloc_trim(0)
+
+
+def leave_onednn_if_stuck(error: BaseException) -> bool:
+    """Compute without oneDNN from here on where this thread gets no kernel from it any more, after such an error.
+
+    Where memory runs out while oneDNN writes a kernel, its assembler notes that for the thread and never forgets:
+    every kernel that is not made yet fails from then on, however much memory there is (seen with oneDNN 3.12 in torch
+    2.14; mended in oneDNN's source since, pull request 5907). torch's own convolutions are slower, and round otherwise.
+
+    Args:
+        error: said that memory ran out. Only oneDNN's own is followed by a try, whose kernel takes memory too.
+
+    Returns:
+        Whether oneDNN was left now.
+    """
+    if "primitive" not in str(error) or not torch.backends.mkldnn.enabled:
+        return False
+    side = next(_new_sizes)
+    try:
+        torch.ops.aten.mkldnn_convolution(
+            torch.zeros(1, 8, side, side), torch.zeros(8, 8, 3, 3), None, [1, 1], [1, 1], [1, 1], 1
+        )
+    except RuntimeError as again:
+        if "primitive" not in str(again):
+            return False
+        torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+        return True
+    return False

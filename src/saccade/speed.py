@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from saccade.data.cache import cache_folder
+from saccade.engine import ran_out
 from saccade.keeping import Way
 from saccade.models.summary import layer_table
 from saccade.modes import PLAIN, Asked, Mode, Notes, Trial, choose_mode
@@ -17,7 +18,6 @@ from saccade.screen import Screen
 from saccade.training.distributed import decided, num_processes
 from saccade.training.exchange import share_of
 from saccade.training.in_mode import InMode, trial_step
-from saccade.training.memory import ran_out
 
 _WORTH_TIMING = 1e9  # multiply-adds of a batch
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from saccade.engine import ran_out
 from saccade.errors import DivergedError
 from saccade.metrics import Tally
 from saccade.recipe import Recipe
@@ -19,7 +20,6 @@ from saccade.training.distributed import decided, largest, let_leader_say
 from saccade.training.exchange import seed_step, share_parts, sum_tally
 from saccade.training.follow import share_training
 from saccade.training.loss import objective_of
-from saccade.training.memory import ran_out
 from saccade.training.norms import Statistics
 from saccade.training.optimizer import make_optimizer, shown_group
 from saccade.training.pieces import piece_size, take_smaller

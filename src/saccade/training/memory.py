@@ -9,26 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from saccade.engine import leave_onednn_if_stuck, ran_out
 from saccade.errors import ResourceError
-
-# torch's allocators on CPU, GPU and Apple's; C++; and oneDNN, which says no more than that (seen under a limit of
-# addresses: "could not create a primitive" for a convolution that has room with half as many pictures).
-_IN_WORDS = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "std::bad_alloc",
-    "could not create a primitive",
-    "could not create a memory object",
-    "could not execute a primitive",
-)
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: that of a GPU, or the machine's own."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _IN_WORDS)
 
 
 def too_little(where: str, error: BaseException) -> ResourceError:
@@ -95,6 +77,7 @@ class WithinMemory:
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
-                if min(at_once, len(images)) == 1:
+                left_onednn = leave_onednn_if_stuck(error)
+                if min(at_once, len(images)) == 1 and not left_onednn:
                     raise too_little("judging the finished network", error) from None
                 self.at_once = -(-min(at_once, len(images)) // 2)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from saccade.data.child import receive, send
-from saccade.engine import choose_device, describe_device, num_cores
+from saccade.engine import choose_device, describe_device, num_cores, ran_out
 from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError
 from saccade.runs import RunFolder
 from saccade.trained import TrainedNetwork
@@ -135,7 +135,7 @@ def answer_in_pieces(answer: AnswerMany, squares: Squares, top: int) -> list[Ans
     try:
         return list(answer(squares, top))
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not ran_out(error):
             raise
     if len(squares) > 1:
         return [found for square in squares for found in answer_in_pieces(answer, square[None], top)]
@@ -190,14 +190,6 @@ def _check_patience(trained: TrainedNetwork, square: Squares) -> None:
             f"and all others would wait; {_LONGEST_HEAT:g} are allowed",
             remedy="serve the run folder and use method=gradcam, or use saccade explain",
         )
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether this is torch's or Python's way to say that memory has run out."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        sign in words for sign in ("out of memory", "not enough memory", "can't allocate memory")
-    )
 
 
 if __name__ == "__main__":
