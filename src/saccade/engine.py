@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import platform
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,7 +32,6 @@ _OUT_OF_MEMORY = (
     "could not create a memory object",
     "could not execute a primitive",
 )
-_new_sizes = itertools.count(5)  # pixels: one that no kernel was made for yet
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -151,11 +150,10 @@ def leave_onednn_if_stuck(error: BaseException) -> bool:
     """
     if "primitive" not in str(error) or not torch.backends.mkldnn.enabled:
         return False
-    side = next(_new_sizes)
+    width = 5 + secrets.randbelow(4000)  # one that hardly has a kernel yet
     try:
-        torch.ops.aten.mkldnn_convolution(
-            torch.zeros(1, 8, side, side), torch.zeros(8, 8, 3, 3), None, [1, 1], [1, 1], [1, 1], 1
-        )
+        images = torch.zeros(1, 8, 3, width)
+        torch.ops.aten.mkldnn_convolution(images, torch.zeros(8, 8, 3, 3), None, [1, 1], [1, 1], [1, 1], 1)
     except RuntimeError as again:
         if "primitive" not in str(again):
             return False
