@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 TINY = ["digits", "--recipe", "scratch", "--model", "lenet5", "--checkpoint-minutes", "0.001", "--workers", "1"]
@@ -44,6 +45,8 @@ TRAININGS = {
     "views kept": ["--epochs", "8", "--recipe", "finetune+augment", *PRETRAINED, "--views", "2"],
     "head of layers, features kept": ["--epochs", "12", "--recipe", "features", *PRETRAINED, "--head", "32"],
 }
+# What a training loads, and at once: an import is nothing that a kill can harm.
+LOADED = ("torch._dynamo", "scipy.stats", "sklearn.linear_model", "saccade.api", "saccade.commands.train")
 _GROWS = 1.04  # with every kill
 
 
@@ -180,8 +183,9 @@ def _command(words: list[str], project: Path) -> list[str]:
 
 
 def _backbone(folder: Path) -> Path:
-    """Weights of a small network, as if pretrained; loads torch, too, so that every fork has it."""
-    import saccade.api  # noqa: F401
+    """Weights of a small network, as if pretrained; loads what a training loads, too, so that every fork has it."""
+    for name in LOADED:
+        import_module(name)
     from saccade.models.catalogue import build_network
     from saccade.models.network import NetworkSpec
     from saccade.models.weights import save_network

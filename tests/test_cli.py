@@ -19,6 +19,10 @@ from saccade.cli import run_command_line
 from saccade.commands.terminal import how_to_be_found
 from saccade.runs import RunFolder
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
+_PYTHON = sys.executable  # a real one, with its own standard output
+
 Captured = pytest.CaptureFixture[str]
 _PATIENCE = 600.0  # seconds for a training to begin: torch is loaded in 3 on a quiet core, in minutes on a busy one
 
@@ -222,7 +226,7 @@ def test_e22_terminal_without_unicode_gets_an_answer_not_an_error() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 def test_full_disk_behind_stdout_exits_with_4(finished: RunFolder) -> None:
-    command = f"{sys.executable} -m saccade evaluate {finished.path} --quiet > /dev/full"
+    command = f"{_PYTHON} -m saccade evaluate {finished.path} --quiet > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
     assert "bug" not in done.stderr
     assert done.returncode == 4

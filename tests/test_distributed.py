@@ -27,8 +27,11 @@ from saccade.screen import QuietScreen
 from saccade.training.distributed import world
 from saccade.training.gpus import own_device
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 WORKER = Path(__file__).parent / "fixtures" / "several_processes.py"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+_PYTHON = sys.executable  # a real one, whose children can be found
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SMALL: dict[str, object] = {"recipe": "scratch", "device": "cpu", "precision": "float32", "workers": 1, "epochs": 3}
 # 36 pictures are learnt from. Of a last batch of 3 one process has all; 10 has shares of 5, and of 3 in the last.
 SAME: dict[str, dict[str, object]] = {
@@ -60,7 +63,7 @@ def together(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Togethe
     # Each of the two decodes its own pictures, step by step; the one process beside them has a pack.
     others = {"norm": NORM, "digits": DIGITS | {"pictures": "digits"}}
     trainings = json.dumps(SAME | {"plain": SAME["plain"] | {"stream": True}} | others)
-    command = [*TORCHRUN, str(WORKER), str(folder), str(colours), trainings]
+    command = [sys.executable, *LAUNCH, str(WORKER), str(folder), str(colours), trainings]
     environment = {**os.environ, "SACCADE_CACHE": str(folder / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
@@ -139,8 +142,9 @@ def test_sync_batch_norm_on_cpus_is_refused(together: Together) -> None:
 
 def _begin(project: Path, *options: str, words: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     fields = [word for name, value in DIGITS.items() for word in (f"--{name}", str(value))]
-    command = [*TORCHRUN, *options, "-m", "saccade", "train", "digits", *fields, "--project", str(project), *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [_PYTHON, *LAUNCH, *options, "-m", "saccade", "train", "digits", *fields, "--project", str(project)]
+    own = os.environ | {"PYTHON_EXEC": sys.executable}  # of the processes that torchrun begins
+    return subprocess.Popen([*command, *words], env=own, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _wait_for_epochs(run: Path, num_epochs: int, process: subprocess.Popen[str]) -> None:

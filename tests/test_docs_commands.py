@@ -16,6 +16,8 @@ from saccade.models.catalogue import build_network
 from saccade.models.network import NetworkSpec
 from saccade.models.weights import save_network
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 Command = Callable[[Sequence[str], Path], str]

@@ -33,6 +33,8 @@ from saccade.runs import RunFolder
 from saccade.use.export_parity import WITH_RESIZING, WITHOUT_RESIZING
 from saccade.use.export_pictures import sample_of_file
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 

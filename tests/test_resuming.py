@@ -36,6 +36,8 @@ from saccade.training.callbacks import StepPosition
 from saccade.training.checkpoint import CheckpointFolder, Snapshot
 from saccade.training.step import StepResult
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 ROOT = Path(__file__).parent.parent
 FIXTURE = ROOT / "tests" / "fixtures" / "checkpoint-format-1"
 QUICK: dict[str, object] = {"model": "lenet5", "epochs": 3, "batch_size": 8, "workers": 1, "device": "cpu"}
@@ -248,7 +250,7 @@ def test_e03_transfer_goes_on_to_the_same_bits(
 
 @pytest.mark.parametrize("only", ["onecycle", "average"])
 def test_e03_killed_at_random_moments_every_restart_succeeds_with_the_same_bits(only: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "4", "--only", only, "--longest", "5"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "4", "--only", only, "--longest", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all the same" in done.stdout

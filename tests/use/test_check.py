@@ -18,6 +18,8 @@ from saccade.data.sources.open import open_pictures
 from saccade.data.sources.read import read_item
 from saccade.runs import RunFolder
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 Captured = pytest.CaptureFixture[str]
 
 

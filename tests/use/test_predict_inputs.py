@@ -28,6 +28,8 @@ from saccade.errors import ArchiveError, TableError
 from saccade.runs import RunFolder
 from saccade.use.inputs import lines_of, listed
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 NAMES = ("blue/03.png", "green/11.png", "red/07.png")
 
 

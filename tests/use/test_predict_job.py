@@ -29,6 +29,10 @@ from saccade.use.inputs import listed
 from saccade.use.predict_job import SHARD, parts_of, predict_into
 from saccade.use.predict_output import Output
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
+_PYTHON = sys.executable  # a real one, with limits and a memory of its own
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -126,7 +130,7 @@ def test_three_kills_lose_no_row_and_double_none(finished: RunFolder, many: Path
     calm, killed = tmp_path / "calm.csv", tmp_path / "killed.csv"
     words = ["predict", str(finished.path), str(many), "--quiet", "--workers", "1", "--output"]
     assert run_command_line([*words, str(calm)]) == 0
-    kills, rng, again = 0, random.Random(0), [sys.executable, "-m", "saccade", *words, str(killed), "--resume"]
+    kills, rng, again = 0, random.Random(0), [_PYTHON, "-m", "saccade", *words, str(killed), "--resume"]
     while kills < 3:
         before = len(list(parts_of(killed).glob("rows-*.jsonl")))
         process = subprocess.Popen(again)
@@ -161,7 +165,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(finished: RunFolder, m
         names = [str(path) for path in sorted(many.rglob("*.png"))[:1000]]
         table.write_text("path\n" + "\n".join(names * times) + "\n")
         words = ["predict", str(finished.path), str(table), "--output", str(tmp_path / f"{times}.jsonl"), "--quiet"]
-        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+        done = subprocess.run([_PYTHON, "-c", program, *words], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
         assert (tmp_path / f"{times}.jsonl").read_text().count("\n") == 1000 * times
     assert peaks[1] - peaks[0] < 30, peaks
@@ -233,7 +237,7 @@ def test_f19_full_disk_exits_with_4_and_keeps_whole_shards(finished: RunFolder, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (170_000, 170_000))
 
     words = ["predict", str(finished.path), str(small), "--output", str(output), "--workers", "1"]
-    command = [sys.executable, "-m", "saccade", *words]
+    command = [_PYTHON, "-m", "saccade", *words]
     done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
     assert not output.exists()

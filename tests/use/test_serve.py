@@ -32,6 +32,8 @@ from saccade.use.serve_problems import Problem
 from saccade.use.serve_service import Service
 from saccade.use.serve_worker import Worker
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 OWN = "http://127.0.0.1:8000"
 
 

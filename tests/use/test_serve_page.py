@@ -23,6 +23,8 @@ from saccade.use.serve_messages import Options, Source
 from saccade.use.serve_service import Service
 from saccade.use.serve_worker import Worker
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
 _PATIENCE = 30.0
 _TAGS = ("<img src=x onerror=alert(1)>", "<script>alert(2)</script>", '한글 & "quotes"')
 

@@ -35,6 +35,9 @@ from saccade.use.serve_metrics import Metrics
 from saccade.use.serve_service import Service
 from saccade.use.serve_worker import Worker
 
+pytestmark = pytest.mark.usefixtures("quick_python")
+
+_PYTHON = sys.executable  # a real one, with its own children and memory
 _PATIENCE = 180.0  # a process that loads a network takes seconds of a core: minutes where ten others want one
 _PATIENT = Limits(compute_seconds=_PATIENCE)
 
@@ -379,7 +382,7 @@ def test_f16_stop_finishes_what_runs_and_takes_no_more(finished: RunFolder, pict
 
 @contextmanager
 def _command(run: RunFolder, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "saccade", "serve", str(run.path), "--port", "0", "--device", "cpu", *flags]
+    command = [_PYTHON, "-m", "saccade", "serve", str(run.path), "--port", "0", "--device", "cpu", *flags]
     pipes = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipes, stderr=pipes, text=True) as process:
         try:
@@ -443,7 +446,7 @@ before = seconds()
 spare_the_collector()
 print(before / seconds())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=_PATIENCE, check=True)
+    done = subprocess.run([_PYTHON, "-c", script], capture_output=True, text=True, timeout=_PATIENCE, check=True)
     assert float(done.stdout) > 10
 
 
