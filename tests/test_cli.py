@@ -95,6 +95,30 @@ def test_bug_exits_with_1_and_asks_for_a_report(capsys: Captured, monkeypatch: p
     assert "saccade has a bug: ZeroDivisionError" in printed
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=["python", "library", "thread", "system"],
+)
+def test_e16_want_of_memory_is_no_bug_and_says_what_to_do(
+    error: Exception, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise error
+
+    monkeypatch.setattr("saccade.runs.RunFolder.open", refuse)
+    code, printed = _mistake(["report", "anything"], capsys)
+    assert code == 4
+    assert "the memory does not suffice" in printed
+    assert "--batch-size" in printed
+    assert "bug" not in printed
+
+
 def test_train_as_json_prints_nothing_but_json_to_stdout(capsys: Captured, tmp_path: Path, colours: Path) -> None:
     command = ["train", str(colours), "--model", "lenet5", "--epochs", "1", "--workers", "1", "--json"]
     assert run_command_line([*command, "--project", str(tmp_path)]) == 0

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": BASE | {"runs", "resuming"},
     "growing": {"errors", "recipe", "models"},
     "making": BASE | {"growing", "engine", "data", "models", "training", "trained", "keeping", "pictures", "resuming"},
-    "speed": BASE | {"engine", "data", "models", "training", "runs", "keeping", "resuming"},
+    "speed": BASE | {"data", "models", "training", "runs", "keeping", "resuming"},
     "learning": BASE
     | {"engine", "data", "models", "training", "trained", "keeping", "headstart", "pictures", "resuming", "safekeeping"}
     | {"speed"},

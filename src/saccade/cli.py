@@ -26,7 +26,7 @@ from saccade.commands.pack import pack
 from saccade.commands.predict import predict
 from saccade.commands.serve import serve
 from saccade.commands.train import demo, train
-from saccade.errors import ResourceError, SaccadeError, UsageError
+from saccade.errors import ResourceError, SaccadeError, UsageError, ran_out
 from saccade.flags import compare_parameters, pack_parameters, train_parameters, with_parameters
 
 EXIT_BUG, EXIT_INTERRUPTED = 1, 130
@@ -100,6 +100,13 @@ def _answer(error: Exception, arguments: Sequence[str]) -> int:
         command = next((word for word in arguments if word in _COMMANDS), "")
         remedy = f"saccade {command} --help".replace("  ", " ")
         error = UsageError(error.format_message(), remedy=f"{remedy} shows what there is, with examples")
+    elif ran_out(error):
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = (
+            "end what else uses memory, allow more (a container's limit, ulimit -v), or take less at once: a smaller "
+            "--image-size or --batch-size, fewer --workers"
+        )
+        error = ResourceError(f"the memory does not suffice ({said})", remedy=remedy)
     elif isinstance(error, OSError):
         place = str(error.filename) if error.filename else None
         remedy = "check the free space and the permissions there, then run the same command again"

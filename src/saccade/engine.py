@@ -21,18 +21,6 @@ THREADS_PAY_ABOVE = 30_000_000
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
 _USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65_536  # glibc's own
 
-# torch's allocators on CPU, GPU and Apple's; C++; and oneDNN, which says no more than that (seen under a limit of
-# addresses: "could not create a primitive" for a convolution that has room with half as many pictures).
-_OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "std::bad_alloc",
-    "could not create a primitive",
-    "could not create a memory object",
-    "could not execute a primitive",
-)
-
 
 def choose_device(wanted: str) -> torch.device:
     """The device to use: `auto` takes the first that works of cuda, mps, cpu.
@@ -108,14 +96,6 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # unsigned inside: the largest value there is
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: that of a GPU, or the machine's own."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in words for sign in _OUT_OF_MEMORY)
 
 
 def give_memory_back(device: torch.device) -> None:

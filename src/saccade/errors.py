@@ -6,6 +6,32 @@ has to know the others' errors. A user's mistake is always one of these and neve
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
+# Memory ran out, in the words of torch's allocators on CPU, GPU and Apple's; of C++; of oneDNN, which says no more than
+# that (seen under a limit of addresses: "could not create a primitive" for a convolution that has room with half as
+# many pictures); of the system where it loads a library or begins a thread.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not execute a primitive",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error that is none of saccade's says that memory ran out: that of a GPU, or the machine's own."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == ENOMEM):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError | ImportError) and any(sign in words for sign in _OUT_OF_MEMORY)
+
 
 class SaccadeError(Exception):
     """The parent of all errors that saccade raises on purpose.

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from saccade.data.cache import cache_folder
-from saccade.engine import ran_out
+from saccade.errors import ran_out
 from saccade.keeping import Way
 from saccade.models.summary import layer_table
 from saccade.modes import PLAIN, Asked, Mode, Notes, Trial, choose_mode

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from saccade.data.augment import Augmentation
 from saccade.data.batches import Batches
-from saccade.engine import ran_out
-from saccade.errors import ResourceError
+from saccade.errors import ResourceError, ran_out
 from saccade.models.catalogue import build_network
 from saccade.models.network import Network, NetworkSpec
 from saccade.presets import make_recipe

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from saccade.engine import ran_out
-from saccade.errors import DivergedError
+from saccade.errors import DivergedError, ran_out
 from saccade.metrics import Tally
 from saccade.recipe import Recipe
 from saccade.training.average import Average

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from saccade.engine import leave_onednn_if_stuck, ran_out
-from saccade.errors import ResourceError
+from saccade.engine import leave_onednn_if_stuck
+from saccade.errors import ResourceError, ran_out
 
 
 def too_little(where: str, error: BaseException) -> ResourceError:

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from saccade.data.child import receive, send
-from saccade.engine import choose_device, describe_device, num_cores, ran_out
-from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError
+from saccade.engine import choose_device, describe_device, num_cores
+from saccade.errors import ModelError, ResourceError, SaccadeError, UsageError, ran_out
 from saccade.runs import RunFolder
 from saccade.trained import TrainedNetwork
 from saccade.use.answer import Answerer, Wanted
