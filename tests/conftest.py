@@ -127,7 +127,7 @@ def forks() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def quick_python(forks: Path) -> Iterator[None]:
-    """New processes in a fiftieth of a second, not four, where it does not matter how they begin."""
+    """New processes in half a second, not five, where it does not matter how they begin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(forks))
         yield

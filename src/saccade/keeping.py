@@ -137,7 +137,7 @@ def keep_sample(
     return Tail(prefix), CachedBatches(batches, {0: store}, batches.device)
 
 
-def judging_ways(way: Way, best: Network) -> dict[str, Judge]:
+def judging_ways(way: Way, best: Network, screen: Screen) -> dict[str, Judge]:
     """Who judges val and test: the best weights, going the way of the training.
 
     The frozen stages of `best` are those that were trained with, bit for bit, so what was kept of them is theirs too.
@@ -145,9 +145,10 @@ def judging_ways(way: Way, best: Network) -> dict[str, Judge]:
     Args:
         way: of the training.
         best: frozen like the network that was trained.
+        screen: warned where the last digits become others.
     """
     learner: Network | Tail = best if way.prefix is None else Tail(Prefix(best, way.prefix.dtype))
-    seeing = gathered(WithinMemory(learner))
+    seeing = gathered(WithinMemory(learner, screen.warn))
     return {part: Judge(seeing, share_of(shown)) for part, shown in ((VAL, way.val), (TEST, way.test))}
 
 

@@ -240,10 +240,10 @@ def _judge(way: Way, begun: Begun, shown: Pictures, clock: Clock, screen: Screen
     freeze(best.network, begun.recipe.train)
     found = {
         part: evaluate_by(judge, best, Rows(shown.pack, shown.of(part), part))
-        for part, judge in judging_ways(way, best.network).items()
+        for part, judge in judging_ways(way, best.network, screen).items()
     }
     if begun.recipe.tta != "none":
-        seeing = gathered(WithinMemory(SeveralLooks(best.network, begun.recipe.tta)))
+        seeing = gathered(WithinMemory(SeveralLooks(best.network, begun.recipe.tta), screen.warn))
         pixels = share_of(make_pixels(way.network, begun.recipe, shown, None).test)
         found[f"{TEST}_tta"] = evaluate_by(Judge(seeing, pixels), best, Rows(shown.pack, shown.of(TEST), TEST))
     certainty = certainty_of(found[VAL], is_apart=shown.is_watched, min_accuracy=begun.recipe.min_accuracy)

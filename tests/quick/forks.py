@@ -1,4 +1,4 @@
-"""Processes for tests in a fiftieth of a second, not four: forks of one that has torch and the rest in memory.
+"""Processes for tests in half a second, not five: forks of one that has torch and the rest in memory.
 
     QUICK_FORKS=SOCKET python tests/quick/forks.py
 

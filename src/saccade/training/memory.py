@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,6 +11,10 @@ from torch import Tensor
 
 from saccade.engine import leave_onednn_if_stuck
 from saccade.errors import ResourceError, ran_out
+
+WITHOUT_ONEDNN = (
+    "oneDNN makes no kernels any more since memory ran out, so torch goes on without it: slower, and other last digits"
+)
 
 
 def too_little(where: str, error: BaseException) -> ResourceError:
@@ -54,10 +58,11 @@ class WithinMemory:
 
     Args:
         learner: in inference mode; each picture's logits are its own, so pieces give what the whole would have given.
+        warn: told what makes the answers others in their last digits.
     """
 
-    def __init__(self, learner: Looking) -> None:
-        self._learner = learner
+    def __init__(self, learner: Looking, warn: Callable[[str], None]) -> None:
+        self._learner, self._warn = learner, warn
         self.at_once = 0  # pictures; 0: as many as come
 
     def eval(self) -> object:
@@ -80,4 +85,6 @@ class WithinMemory:
                 left_onednn = leave_onednn_if_stuck(error)
                 if min(at_once, len(images)) == 1 and not left_onednn:
                     raise too_little("judging the finished network", error) from None
+                if left_onednn:
+                    self._warn(f"judging the finished network: {WITHOUT_ONEDNN}")
                 self.at_once = -(-min(at_once, len(images)) // 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saccade.engine import give_memory_back, leave_onednn_if_stuck
-from saccade.training.memory import too_little
+from saccade.training.memory import WITHOUT_ONEDNN, too_little
 from saccade.training.progress import Keeper, Training
 
 
@@ -33,10 +33,7 @@ def take_smaller(training: Training, batch_size: int, keeper: Keeper, error: Bas
         raise too_little(f"epoch {progress.epoch}, batch {progress.batch + 1}", error)
     progress.pieces = min(2 * progress.pieces, batch_size)
     if left_onednn:
-        keeper.say(
-            "oneDNN makes no kernels any more since memory ran out, so torch goes on without it: slower, and other "
-            "last digits (to have it back: end this run and go on with --resume)"
-        )
+        keeper.say(f"{WITHOUT_ONEDNN} (to have it back: end this run and go on with --resume)")
     at_once = piece_size(training, batch_size)
     keeper.say(
         f"epoch {progress.epoch}, batch {progress.batch + 1}: memory ran out. From here on {at_once} "
